@@ -1,0 +1,72 @@
+"""What was said so far, as the people in the room heard it.
+
+Only what was really published goes in, sentence by sentence: a reply cut short leaves the sentences that were
+out, with a mark, and nothing of the rest.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from medbot_llm.domain import ChatRole
+
+MAX_TURNS = 40
+"""Turns remembered at most. The engine leaves out what does not fit the model's window; this only bounds the
+memory of a conversation that never ends."""
+MAX_TURN_CHARS = 2000
+"""Longest turn kept; of a longer one the end stays, because a question comes at the end."""
+INTERRUPTED_MARK = "…"
+
+
+@dataclass
+class Turn:
+    """One speaker's words, until the other speaks."""
+
+    role: ChatRole
+    text: str
+    was_interrupted: bool = False
+
+
+class History:
+    """The turns of one conversation, oldest first."""
+
+    def __init__(self, max_turns: int = MAX_TURNS) -> None:
+        self._turns: deque[Turn] = deque(maxlen=max_turns)
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._turns.clear()
+
+    def hear(self, text: str) -> None:
+        """Add what a person said; words that follow unanswered words join them."""
+        self._extend(ChatRole.USER, text, "\n")
+
+    def speak(self, sentence: str) -> None:
+        """Add a sentence that the robot published."""
+        self._extend(ChatRole.ASSISTANT, sentence, "")
+
+    def mark_interrupted(self) -> None:
+        """Note that the robot's latest words were cut short."""
+        if self._turns and self._turns[-1].role is ChatRole.ASSISTANT:
+            self._turns[-1].was_interrupted = True
+
+    def turns(self) -> list[tuple[ChatRole, str]]:
+        """The turns for the prompt builder, oldest first; what was cut short ends in a mark."""
+        return [
+            (turn.role, turn.text + (INTERRUPTED_MARK if turn.was_interrupted else ""))
+            for turn in self._turns
+        ]
+
+    def _extend(self, role: ChatRole, text: str, joint: str) -> None:
+        last = self._turns[-1] if self._turns else None
+        if last is not None and last.role is role and not last.was_interrupted:
+            needs_space = not joint and last.text[-1:].isascii() and text[:1].isascii()
+            last.text += (" " if needs_space else joint) + text
+        else:
+            last = Turn(role, text)
+            self._turns.append(last)
+        last.text = last.text[-MAX_TURN_CHARS:]

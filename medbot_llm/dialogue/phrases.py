@@ -1,0 +1,140 @@
+"""The robot's prepared words: what it says without a language model.
+
+They greet, ask for the scan, hand over and refer to a human, and they stand in wherever the
+model is down, is not asked, or is not to be trusted. They live in `resource/phrases.yaml`, per
+language and, where it matters, per scene. The whole file is checked when it is read, so that no
+sentence can fail to be filled at a bedside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medbot_llm.domain import DeliveryTask
+from medbot_llm.domain import Language
+from medbot_llm.domain import Scene
+from medbot_llm.knowledge.label_terms import LabelTerms
+from medbot_llm.prompts.untrusted import neutralise
+from medbot_llm.prompts.wording import OneOrEach
+from medbot_llm.prompts.wording import Slots
+from medbot_llm.prompts.wording import packaged_resources
+from medbot_llm.prompts.wording import read_words
+from medbot_llm.prompts.wording import slots
+
+FILE_NAME = "phrases.yaml"
+
+MAX_VALUE_CHARS = 400
+"""Longest value that is put into a sentence; a label that is longer than this is read, not
+heard."""
+
+PHRASES: Mapping[str, Slots] = {
+    "greeting": slots(is_list=True),
+    "ask_identity_again": slots(is_list=True),
+    "scan_unreadable": slots(is_list=True),
+    "scan_mismatch": slots(is_list=True),
+    "locked_answer": slots(is_list=True),
+    "handover": slots(is_list=True),
+    "handover_named": slots("name", is_list=True),
+    "handover_for": slots("name", is_list=True),
+    "medicine": slots("medicine", "how", is_list=True),
+    "medicine_unlabelled": slots("medicine", is_list=True),
+    "medicine_unnamed": slots(is_list=True),
+    "handover_closing": slots(is_list=True),
+    "no_medications": slots(is_list=True),
+    "no_task": slots(is_list=True),
+    "on_the_way": slots(is_list=True),
+    "model_unavailable_locked": slots(is_list=True),
+    "model_unavailable": slots(is_list=True),
+    "label_says": slots(is_list=True),
+    "too_long": slots(is_list=True),
+    "not_heard": slots(is_list=True),
+    "unsupported": slots(is_list=True),
+    "stopped": slots(is_list=True),
+    "resume": slots(is_list=True),
+    "task_cancelled": slots(is_list=True),
+    "task_changed": slots(is_list=True),
+    "low_battery": slots(is_list=True),
+    "compartment_fault": slots(is_list=True),
+    "farewell": slots(is_list=True),
+    "farewell_undelivered": slots(is_list=True),
+}
+"""Every phrase and the values that it must be given."""
+
+
+class Phrases:
+    """Says the prepared words.
+
+    Args:
+        directory: Holds `phrases.yaml`; None: the one of this package.
+
+    Raises:
+        WordingError: The file or a key is missing, or a placeholder is unknown; names file and
+            key.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        source = packaged_resources() if directory is None else directory
+        schema = {
+            key: dict.fromkeys(Language.values(), OneOrEach(wanted, Scene.values()))
+            for key, wanted in PHRASES.items()
+        }
+        self._words: dict[str, Any] = read_words(source, FILE_NAME, schema)
+
+    def say(self, key: str, language: Language, scene: Scene, **values: str) -> list[str]:
+        """Return the finished sentences of a phrase.
+
+        Values are neutralised and put in as they are. Raises KeyError for an unknown phrase, and
+        ValueError if the values are not exactly those that `PHRASES` names for it or one is
+        empty: a sentence with a hole in it must not be spoken.
+        """
+        words = self._words[key][language.value]
+        sentences = words[scene.value] if isinstance(words, Mapping) else words
+        filled = {name: neutralise(value, MAX_VALUE_CHARS) for name, value in values.items()}
+        wanted = PHRASES[key].required
+        if filled.keys() != wanted or not all(filled.values()):
+            raise ValueError(
+                f"the phrase {key} needs {sorted(wanted)}, none empty; got {sorted(values)}"
+            )
+        return [sentence.format(**filled) for sentence in sentences]
+
+    def handover(
+        self, task: DeliveryTask, language: Language, terms: LabelTerms, *, to_patient: bool = True
+    ) -> list[str]:
+        """Return the sentences that hand a delivery over; only for a confirmed identity.
+
+        Args:
+            task: What is delivered.
+            language: Language to speak.
+            terms: Words the labels.
+            to_patient: False if someone else takes it, who is not to be addressed by the
+                patient's name.
+        """
+        if not task.medications:
+            return self.say("no_medications", language, task.scene)
+        name = neutralise(task.spoken_name, MAX_VALUE_CHARS)
+        if not name:
+            sentences = self.say("handover", language, task.scene)
+        else:
+            opening = "handover_named" if to_patient else "handover_for"
+            sentences = self.say(opening, language, task.scene, name=name)
+        sentences += self.labels(task, language, terms)
+        return sentences + self.say("handover_closing", language, task.scene)
+
+    def labels(self, task: DeliveryTask, language: Language, terms: LabelTerms) -> list[str]:
+        """Return one sentence for each medicine: its name and how it is taken, from the label
+        alone."""
+        sentences: list[str] = []
+        for medication in task.medications:
+            medicine = neutralise(terms.spoken_name(medication, language), MAX_VALUE_CHARS)
+            how = neutralise(terms.describe(medication, language), MAX_VALUE_CHARS)
+            if not medicine:
+                sentences += self.say("medicine_unnamed", language, task.scene)
+            elif not how:
+                sentences += self.say(
+                    "medicine_unlabelled", language, task.scene, medicine=medicine
+                )
+            else:
+                sentences += self.say("medicine", language, task.scene, medicine=medicine, how=how)
+        return sentences

@@ -1,0 +1,208 @@
+"""Speak one plan: from the model's tokens, or from its prepared words, to published chunks.
+
+A reply always ends with exactly one chunk that says so, whatever happens: the model fails, is blocked, says
+nothing, or is cancelled. Where the model cannot finish, the plan's own words take its place.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+
+from medbot_llm.dialogue.history import History
+from medbot_llm.dialogue.language import to_script
+from medbot_llm.dialogue.policy import Plan
+from medbot_llm.dialogue.sentences import SentenceSplitter
+from medbot_llm.dialogue.spoken import clean
+from medbot_llm.dialogue.statistics import Statistics
+from medbot_llm.dialogue.thinking import ThinkFilter
+from medbot_llm.domain import ChatMessage
+from medbot_llm.domain import DeliveryTask
+from medbot_llm.domain import Language
+from medbot_llm.domain import ReplyChunk
+from medbot_llm.domain import ReplyKind
+from medbot_llm.domain import StageTimes
+from medbot_llm.engines.base import CancelToken
+from medbot_llm.engines.base import EngineError
+from medbot_llm.engines.base import Sampling
+from medbot_llm.engines.worker import EngineWorker
+from medbot_llm.safety.base import Verifier
+
+logger = logging.getLogger(__name__)
+
+SENTENCE_ENDS = "。！？；….!?;」』”\")）"
+
+
+@dataclass
+class Reply:
+    """A reply under way. Setting `cancel`, from any thread, ends it."""
+
+    plan: Plan
+    task: DeliveryTask | None
+    utterance_id: str = ""
+    times: StageTimes = field(default_factory=StageTimes)
+    cancel: CancelToken = field(default_factory=CancelToken)
+    reply_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    chunks: int = 0
+
+
+class ReplySpeaker:
+    """Turns replies into chunks. Everything runs on the dialogue's thread."""
+
+    def __init__(
+        self,
+        worker: EngineWorker,
+        verifier: Verifier,
+        history: History,
+        statistics: Statistics,
+        publish: Callable[[ReplyChunk], None],
+    ) -> None:
+        self._worker = worker
+        self._verifier = verifier
+        self._history = history
+        self._statistics = statistics
+        self._publish = publish
+
+    def speak(self, reply: Reply, messages: Sequence[ChatMessage], sampling: Sampling) -> None:
+        """Publish the reply to its end. `messages` are for the model, where the plan asks for it."""
+        kind = reply.plan.kind
+        if reply.plan.use_model:
+            # The reply outlives the model's part in it when the model fails or a sentence is blocked.
+            stop_model = CancelToken()
+            reply.cancel.on_cancel(stop_model.cancel)
+            try:
+                if self._speak_with_model(reply, messages, sampling, stop_model):
+                    return
+            except EngineError as error:
+                self._note_error(str(error))
+            except Exception as error:  # whatever fails on the way, the reply must end
+                logger.exception("a reply failed")
+                self._note_error(f"{type(error).__name__}: {error}")
+            finally:
+                stop_model.cancel()
+            if not reply.cancel.cancelled:
+                kind = ReplyKind.FALLBACK
+        self._speak_words(reply, kind)
+
+    def _speak_words(self, reply: Reply, kind: ReplyKind) -> None:
+        sentences = reply.plan.sentences
+        for index, sentence in enumerate(sentences):
+            if reply.cancel.cancelled:
+                break
+            is_last = index == len(sentences) - 1
+            self._say(reply, kind, sentence, is_last=is_last)
+            if is_last:
+                return
+        self._say(reply, kind, "", is_last=True)
+
+    def _speak_with_model(
+        self,
+        reply: Reply,
+        messages: Sequence[ChatMessage],
+        sampling: Sampling,
+        stop_model: CancelToken,
+    ) -> bool:
+        """Publish the model's sentences as they come. False: the plan's own words must end the reply.
+
+        Raises:
+            EngineError: the engine failed; what was published stands.
+        """
+        plan = reply.plan
+        spoken = 0
+        for sentence, is_last in self._model_sentences(reply, messages, sampling, stop_model):
+            verdict = self._verifier.check(sentence, plan.language, reply.task)
+            if verdict.blocked:
+                logger.warning("a sentence was blocked (%s): %s", verdict.reason, verdict.detail)
+                self._statistics.note_blocked(verdict.reason)
+                return False
+            self._say(reply, plan.kind, sentence, is_last=is_last)
+            spoken += 1
+            if is_last:
+                return True
+        if reply.cancel.cancelled or not spoken:
+            if not spoken and not reply.cancel.cancelled:
+                self._note_error("the model gave no words")
+            return False
+        self._say(reply, plan.kind, "", is_last=True)
+        return True
+
+    def _model_sentences(
+        self,
+        reply: Reply,
+        messages: Sequence[ChatMessage],
+        sampling: Sampling,
+        stop_model: CancelToken,
+    ) -> Iterator[tuple[str, bool]]:
+        """Yield each sentence fit to be spoken, and whether it is known to be the last."""
+        times, language, keep = reply.times, reply.plan.language, _names(reply.task)
+        stream = self._worker.stream(messages, sampling, stop_model)
+        thinking, splitter = ThinkFilter(), SentenceSplitter()
+        spoken = False
+        for piece in stream:
+            times.tokens += 1
+            times.first_token = stream.first_token_at
+            for sentence in splitter.feed(thinking.feed(piece)):
+                for text in _speakable(sentence, language, keep):
+                    spoken = True
+                    yield text, False
+        times.finished = time.monotonic()
+        if stop_model.cancelled:
+            return
+        rest = [*splitter.feed(thinking.flush()), *splitter.flush()]
+        texts = [text for sentence in rest for text in _speakable(sentence, language, keep)]
+        ran_out = times.tokens >= sampling.max_tokens
+        if ran_out and texts and not texts[-1].endswith(tuple(SENTENCE_ENDS)) and (spoken or texts[1:]):
+            # Half a sentence about a medicine may say the contrary of the whole one.
+            texts.pop()
+        for index, text in enumerate(texts):
+            yield text, index == len(texts) - 1
+
+    def _say(self, reply: Reply, kind: ReplyKind, text: str, *, is_last: bool) -> None:
+        if reply.chunks == 0:
+            reply.times.first_sentence = time.monotonic()
+        interrupted = is_last and reply.cancel.cancelled
+        chunk = ReplyChunk(
+            reply_id=reply.reply_id,
+            sequence=reply.chunks,
+            text=text,
+            language=reply.plan.language,
+            kind=kind,
+            is_last=is_last,
+            was_interrupted=interrupted,
+            task_id=reply.task.task_id if reply.task is not None else "",
+            utterance_id=reply.utterance_id,
+            times=replace(reply.times),
+        )
+        reply.chunks += 1
+        if text:
+            self._history.speak(text)
+        if interrupted:
+            self._history.mark_interrupted()
+        self._publish(chunk)
+        if is_last:
+            self._statistics.note_reply(kind, reply.times, interrupted=interrupted)
+
+    def _note_error(self, message: str) -> None:
+        logger.error("prepared words take the model's place: %s", message)
+        self._statistics.note_error(message)
+
+
+def _speakable(sentence: str, language: Language, keep: Sequence[str]) -> list[str]:
+    """The sentence as a voice says it, in the script of its language; nothing if nothing is left of it."""
+    text = clean(to_script(sentence, language, keep))
+    return [text] if text else []
+
+
+def _names(task: DeliveryTask | None) -> tuple[str, ...]:
+    """Names that must stay as the task writes them, whatever script the model chose."""
+    if task is None:
+        return ()
+    medicines = [name for m in task.medications for name in (m.name, m.name_zh, m.generic_name)]
+    return tuple(name for name in [task.spoken_name, *medicines] if name)

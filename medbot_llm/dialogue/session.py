@@ -1,0 +1,367 @@
+"""One robot's conversation: events in from any thread, replies out, sentence by sentence.
+
+Callers only leave an event; one thread of the session's own takes them in order, asks the policy for a plan and
+speaks it. Newest wins: an utterance, a scan, a new task, `interrupt` and `reset` cancel the running reply at
+once, on the caller's thread, without waiting for their turn.
+
+One turn, as in docs/architecture.md:
+
+    triage ─▶ policy ─▶ prompt ─▶ engine ─▶ sentences ─▶ verifier ─▶ on_reply
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+
+from medbot_llm.dialogue.history import History
+from medbot_llm.dialogue.inbox import Event
+from medbot_llm.dialogue.inbox import Inbox
+from medbot_llm.dialogue.language import detect_language
+from medbot_llm.dialogue.phrases import Phrases
+from medbot_llm.dialogue.policy import Plan
+from medbot_llm.dialogue.policy import Policy
+from medbot_llm.dialogue.policy import PolicySettings
+from medbot_llm.dialogue.reply import Reply
+from medbot_llm.dialogue.reply import ReplySpeaker
+from medbot_llm.dialogue.statistics import Figures
+from medbot_llm.dialogue.statistics import Statistics
+from medbot_llm.domain import Alert
+from medbot_llm.domain import ChatMessage
+from medbot_llm.domain import DeliveryTask
+from medbot_llm.domain import Identity
+from medbot_llm.domain import IdentityScan
+from medbot_llm.domain import Language
+from medbot_llm.domain import ModelStatus
+from medbot_llm.domain import ReplyChunk
+from medbot_llm.domain import ReplyKind
+from medbot_llm.domain import RobotContext
+from medbot_llm.domain import Scene
+from medbot_llm.domain import Severity
+from medbot_llm.domain import SpeakerRole
+from medbot_llm.domain import Stage
+from medbot_llm.domain import StageTimes
+from medbot_llm.domain import Utterance
+from medbot_llm.engines.base import Sampling
+from medbot_llm.engines.worker import EngineWorker
+from medbot_llm.knowledge.label_terms import LabelTerms
+from medbot_llm.prompts.builder import PromptBuilder
+from medbot_llm.safety.base import NoTriage
+from medbot_llm.safety.base import NoVerifier
+from medbot_llm.safety.base import Triage
+from medbot_llm.safety.base import Verifier
+
+logger = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where the conversation stands, as published on `dialogue_state`."""
+
+    stage: Stage
+    task_id: str
+    scene: Scene
+    language: Language
+    identity: Identity
+    model_status: ModelStatus
+    replying: bool
+    reply_id: str
+    queue_depth: int
+    history_turns: int
+    open_alerts: tuple[str, ...]
+
+
+class SessionListener(Protocol):
+    """Who is told what the session does. Called on several threads; must be quick."""
+
+    def on_reply(self, chunk: ReplyChunk) -> None:
+        """A sentence is to be spoken now, or a reply has ended."""
+
+    def on_alert(self, alert: Alert) -> None:
+        """A human is needed."""
+
+    def on_state(self, snapshot: Snapshot) -> None:
+        """The conversation stands elsewhere than before."""
+
+
+class DialogueSession:
+    """The facade of the dialogue: leave events here, hear replies through the listener."""
+
+    def __init__(
+        self,
+        worker: EngineWorker,
+        listener: SessionListener,
+        *,
+        prompts: PromptBuilder,
+        phrases: Phrases,
+        terms: LabelTerms,
+        policy: PolicySettings | None = None,
+        sampling: Sampling | None = None,
+        triage: Triage | None = None,
+        verifier: Verifier | None = None,
+        clock: Callable[[], datetime] = datetime.now,
+    ) -> None:
+        self._worker = worker
+        self._listener = listener
+        self._prompts = prompts
+        self._policy = Policy(phrases, terms, policy or PolicySettings())
+        self._sampling = sampling or Sampling()
+        self._triage = triage or NoTriage()
+        self._clock = clock
+        self._history = History()
+        self._statistics = Statistics()
+        self._speaker = ReplySpeaker(
+            worker, verifier or NoVerifier(), self._history, self._statistics, listener.on_reply
+        )
+        self._inbox = Inbox()
+        self._lock = threading.Lock()
+        self._reply: Reply | None = None
+        self._latest_reply_id = ""
+        self._latest_task: DeliveryTask | None = None
+        self._open_alerts: dict[str, Alert] = {}
+        self._system_prompts: dict[Language, str] = {}
+        self._thread = threading.Thread(target=self._serve, name="dialogue", daemon=True)
+
+    # --- events, from any thread ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to serve, and prepare the prompt for whoever speaks first."""
+        self._thread.start()
+        self.prepare()
+
+    def task_arrived(self, task: DeliveryTask | None) -> None:
+        """Take up a task; None withdraws the current one. The same task again changes nothing."""
+        if task == self._latest_task:
+            return
+        self._latest_task = task
+        self._leave(Event("task", lambda: self._on_task(task), supersedes=True))
+
+    def context_changed(self, context: RobotContext) -> None:
+        """Note where the robot is and how it stands."""
+        self._leave(Event("robot context", lambda: self._on_context(context)))
+
+    def identity_scanned(self, scan: IdentityScan) -> None:
+        """Note what the scanner read."""
+        self._leave(Event("identity scan", lambda: self._on_scan(scan), supersedes=True))
+
+    def heard(self, utterance: Utterance) -> None:
+        """Answer what a person said. Triage judges it here and now, whatever the dialogue is busy with."""
+        if math.isnan(utterance.received_s):
+            utterance = replace(utterance, received_s=time.monotonic())
+        result = self._triage.assess(utterance, self._latest_task)
+        if result.severity is not None:
+            self._raise_alert(result.severity, result.category, result.reason, utterance)
+        self._leave(
+            Event("speech", lambda: self._on_utterance(utterance), utterance, supersedes=True)
+        )
+
+    def interrupt(self) -> str:
+        """Stop the running reply; returns its id, or "" where there was none to stop."""
+        with self._lock:
+            reply = self._reply
+        # Words of an emergency are said to their end.
+        if reply is None or reply.plan.kind is ReplyKind.EMERGENCY:
+            return ""
+        reply.cancel.cancel()
+        return reply.reply_id
+
+    def reset(self) -> None:
+        """Forget the conversation and who stands there, and begin again with the same task."""
+        self._leave(Event("reset", self._on_reset, supersedes=True))
+
+    def prepare(self) -> None:
+        """Let the engine work through the prompt ahead of need, for instance after its adapter was swapped."""
+        self._leave(Event("prompt preparation", self._prefill))
+
+    def acknowledge(self, alert_id: str) -> list[Alert]:
+        """Close an alert, or every open one for ""; returns those that were open."""
+        with self._lock:
+            ids = [alert_id] if alert_id else list(self._open_alerts)
+            closed = [self._open_alerts.pop(i) for i in ids if i in self._open_alerts]
+        self._tell_state()
+        return closed
+
+    def set_sampling(self, sampling: Sampling) -> None:
+        """Choose tokens this way from the next reply on."""
+        self._sampling = sampling
+
+    def close(self) -> None:
+        """Cancel the running reply, publish its end, and stop. Waits up to CLOSE_TIMEOUT_S."""
+        self._inbox.close()
+        self.interrupt()
+        if self._thread.ident is not None:
+            self._thread.join(CLOSE_TIMEOUT_S)
+
+    # --- readings, from any thread -------------------------------------------------------------------------
+
+    @property
+    def open_alerts(self) -> tuple[Alert, ...]:
+        """Alerts that no one has acknowledged, oldest first."""
+        with self._lock:
+            return tuple(self._open_alerts.values())
+
+    @property
+    def dropped_events(self) -> int:
+        """Events lost because more came in than could be answered."""
+        return self._inbox.dropped
+
+    def figures(self) -> Figures:
+        """Counts and times since the session began."""
+        return self._statistics.read()
+
+    def snapshot(self) -> Snapshot:
+        """Where the conversation stands now."""
+        with self._lock:
+            replying = self._reply is not None
+            open_alerts = tuple(self._open_alerts)
+        policy = self._policy
+        return Snapshot(
+            stage=policy.stage,
+            task_id=policy.task.task_id if policy.task is not None else "",
+            scene=policy.scene,
+            language=policy.language,
+            identity=policy.identity,
+            model_status=self._worker.status,
+            replying=replying,
+            reply_id=self._latest_reply_id,
+            queue_depth=len(self._inbox),
+            history_turns=len(self._history),
+            open_alerts=open_alerts,
+        )
+
+    # --- the dialogue's thread -----------------------------------------------------------------------------
+
+    def _leave(self, event: Event) -> None:
+        if self._inbox.leave(event) and event.supersedes:
+            self.interrupt()
+
+    def _serve(self) -> None:
+        while (event := self._inbox.take()) is not None:
+            try:
+                if event.overtaken and event.utterance is not None:
+                    self._on_overtaken(event.utterance)
+                else:
+                    event.handle()
+            except Exception as error:  # one bad event must not silence the robot
+                logger.exception("the dialogue failed on: %s", event.name)
+                self._statistics.note_error(f"{type(error).__name__}: {error}")
+            self._tell_state()
+
+    def _on_task(self, task: DeliveryTask | None) -> None:
+        self._history.clear()
+        self._system_prompts.clear()
+        self._say(self._policy.on_task(task))
+
+    def _on_context(self, context: RobotContext) -> None:
+        self._system_prompts.clear()
+        self._say(self._policy.on_context(context))
+
+    def _on_scan(self, scan: IdentityScan) -> None:
+        plan = self._policy.on_scan(scan)
+        if plan is not None and self._policy.identity is Identity.MISMATCH:
+            reason = f"what was scanned ({scan.source}) does not belong to the task"
+            self._raise_alert(Severity.NURSE, "identity_mismatch", reason, None)
+        self._say(plan)
+        self._policy.on_handover_said()
+
+    def _on_utterance(self, utterance: Utterance) -> None:
+        language = utterance.language or detect_language(utterance.text, self._policy.language)
+        plan = self._policy.on_utterance(utterance, language)
+        if plan.use_model:
+            self._remember(utterance, language)
+        self._say(plan, utterance)
+
+    def _on_overtaken(self, utterance: Utterance) -> None:
+        self._statistics.note_overtaken()
+        if self._policy.task is None or self._policy.may_disclose:
+            self._remember(utterance, self._policy.language)
+
+    def _remember(self, utterance: Utterance, language: Language) -> None:
+        self._history.hear(self._prompts.user_message(utterance, language).content)
+
+    def _on_reset(self) -> None:
+        self._history.clear()
+        self._system_prompts.clear()
+        self._say(self._policy.restart())
+
+    def _say(self, plan: Plan | None, utterance: Utterance | None = None) -> None:
+        """Speak a plan to its end, or until something newer ends it; then prepare the next turn's prompt."""
+        if plan is not None:
+            reply = Reply(
+                plan,
+                self._policy.task,
+                utterance_id=utterance.utterance_id if utterance is not None else "",
+                times=StageTimes(received=utterance.received_s if utterance is not None else math.nan),
+            )
+            with self._lock:
+                self._reply = reply
+                self._latest_reply_id = reply.reply_id
+            if self._inbox.has_superseding:
+                # What came since this event was taken found no reply to cancel.
+                self.interrupt()
+            self._tell_state()
+            try:
+                messages = self._messages(plan.language) if plan.use_model else ()
+                self._speaker.speak(reply, messages, self._sampling)
+            finally:
+                with self._lock:
+                    self._reply = None
+        self._prefill()
+
+    def _messages(self, language: Language) -> tuple[ChatMessage, ...]:
+        """The prompt: the filled scene prompt, which stays the same from turn to turn, and the history."""
+        system = self._system_prompts.get(language)
+        if system is None:
+            policy, context = self._policy, self._policy.context
+            if not context.local_time:
+                context = replace(context, local_time=self._clock().isoformat(timespec="minutes"))
+            system = self._system_prompts[language] = self._prompts.system_prompt(
+                scene=policy.scene,
+                patient_group=policy.patient_group,
+                language=language,
+                task=policy.task,
+                context=context,
+                # The model is asked only after the scan; working through the task before it says nothing.
+                disclose=policy.task is not None,
+            )
+        return self._prompts.conversation(system, self._history.turns(), language)
+
+    def _prefill(self) -> None:
+        if len(self._inbox) == 0:
+            self._worker.prefill(self._messages(self._policy.language))
+
+    # --- telling -------------------------------------------------------------------------------------------
+
+    def _raise_alert(
+        self, severity: Severity, category: str, reason: str, utterance: Utterance | None
+    ) -> None:
+        task, place = self._latest_task, self._policy.context.place
+        where = [place, task.room if task else "", task.bed if task else ""]
+        alert = Alert(
+            alert_id=uuid.uuid4().hex[:12],
+            severity=severity,
+            category=category,
+            reason=reason,
+            scene=self._policy.scene,
+            place=" / ".join(part for part in where if part),
+            task_id=task.task_id if task else "",
+            words=utterance.text if utterance is not None else "",
+            role=utterance.role if utterance is not None else SpeakerRole.UNKNOWN,
+            language=self._policy.language,
+        )
+        with self._lock:
+            self._open_alerts[alert.alert_id] = alert
+        self._listener.on_alert(alert)
+
+    def _tell_state(self) -> None:
+        self._listener.on_state(self.snapshot())

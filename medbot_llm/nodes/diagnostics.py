@@ -1,0 +1,127 @@
+"""What `/diagnostics` says of the dialogue: one status for the model, one for the dialogue, one for safety."""
+
+from __future__ import annotations
+
+import math
+
+from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import KeyValue
+
+from medbot_llm.dialogue.session import DialogueSession
+from medbot_llm.domain import ModelStatus
+from medbot_llm.engines.worker import EngineWorker
+
+NOT_BUILT_IN = "none"
+"""Name of a triage or verifier that judges nothing."""
+
+
+def dialogue_diagnostics(
+    node_name: str,
+    *,
+    worker: EngineWorker | None,
+    session: DialogueSession | None,
+    load_share: float | None,
+    problem: str,
+    triage: str,
+    verifier: str,
+) -> DiagnosticArray:
+    """Say how model, dialogue and safety stand.
+
+    Args:
+        node_name: Fully qualified, so that a fleet's robots can be told apart.
+        worker: The model's; None while unconfigured.
+        session: The conversation; None while inactive.
+        load_share: Share of the model that is loaded; None while no load is under way.
+        problem: A message that was not right lately, "" none.
+        triage: Name of the triage in use.
+        verifier: Name of the verifier in use.
+    """
+    array = DiagnosticArray()
+    array.status = [
+        _model(node_name, worker, session, load_share),
+        _dialogue(node_name, session, problem),
+        _safety(node_name, triage, verifier),
+    ]
+    return array
+
+
+def _model(
+    node_name: str,
+    worker: EngineWorker | None,
+    session: DialogueSession | None,
+    load_share: float | None,
+) -> DiagnosticStatus:
+    if worker is None:
+        return _status(f"{node_name}: model", DiagnosticStatus.OK, "not configured", {})
+    info = worker.info()
+    values = {
+        "engine": info.engine,
+        "model": info.model,
+        "adapter": info.adapter or "none",
+        "context tokens": str(info.context_tokens),
+        "detail": info.detail,
+        "last error": worker.last_error or "none",
+    }
+    if session is not None:
+        figures = session.figures()
+        values |= {
+            "time to first token p50 (s)": _number(figures.time_to_first_token_p50_s),
+            "time to first token p95 (s)": _number(figures.time_to_first_token_p95_s),
+            "tokens per second p50": _number(figures.tokens_per_second_p50),
+        }
+    if load_share is not None:
+        return _status(
+            f"{node_name}: model", DiagnosticStatus.WARN, f"loading, {load_share:.0%}", values
+        )
+    if worker.status is ModelStatus.READY:
+        return _status(f"{node_name}: model", DiagnosticStatus.OK, "ready", values)
+    reason = "hangs" if worker.is_hung else worker.last_error or "unavailable"
+    return _status(
+        f"{node_name}: model", DiagnosticStatus.ERROR, f"prepared words only: {reason}", values
+    )
+
+
+def _dialogue(node_name: str, session: DialogueSession | None, problem: str) -> DiagnosticStatus:
+    name = f"{node_name}: dialogue"
+    if session is None:
+        return _status(name, DiagnosticStatus.OK, "inactive", {"last problem": problem or "none"})
+    snapshot, figures = session.snapshot(), session.figures()
+    values = {
+        "stage": str(snapshot.stage),
+        "task": snapshot.task_id or "none",
+        "language": str(snapshot.language),
+        "queue depth": str(snapshot.queue_depth),
+        "events dropped": str(session.dropped_events),
+        "open alerts": str(len(snapshot.open_alerts)),
+        "speech overtaken": str(figures.overtaken),
+        "replies interrupted": str(figures.interrupted),
+        "time to first sentence p50 (s)": _number(figures.time_to_first_sentence_p50_s),
+        "time to first sentence p95 (s)": _number(figures.time_to_first_sentence_p95_s),
+        "last error": figures.last_error or "none",
+        "last problem": problem or "none",
+    }
+    values |= {f"replies: {kind}": str(count) for kind, count in sorted(figures.replies.items())}
+    values |= {f"blocked: {why}": str(count) for why, count in sorted(figures.blocked.items())}
+    if problem:
+        return _status(name, DiagnosticStatus.WARN, problem, values)
+    return _status(name, DiagnosticStatus.OK, str(snapshot.stage), values)
+
+
+def _safety(node_name: str, triage: str, verifier: str) -> DiagnosticStatus:
+    values = {"triage": triage, "verifier": verifier}
+    missing = [kind for kind, name in values.items() if name == NOT_BUILT_IN]
+    if missing:
+        message = f"no {' and no '.join(missing)}: not for use with patients"
+        return _status(f"{node_name}: safety", DiagnosticStatus.WARN, message, values)
+    return _status(f"{node_name}: safety", DiagnosticStatus.OK, "on", values)
+
+
+def _status(name: str, level: bytes, message: str, values: dict[str, str]) -> DiagnosticStatus:
+    status = DiagnosticStatus(level=level, name=name, message=message, hardware_id=name.split(":")[0])
+    status.values = [KeyValue(key=key, value=value) for key, value in values.items() if value]
+    return status
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3f}"

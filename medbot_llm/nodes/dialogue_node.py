@@ -1,0 +1,464 @@
+"""The ROS 2 node that lets the robot talk: topics in, `DialogueSession` in the middle, topics out.
+
+A managed (lifecycle) node. Configuring loads the model and says its progress; activating begins to serve;
+deactivating cancels the running reply and says so in its last chunk; cleaning up frees the memory. Callbacks
+only hand events over: the session's thread words the replies, the engine's thread runs the model.
+
+A model that cannot be loaded does not keep the node from serving, because what matters most needs no model:
+replies are prepared words then, and diagnostics say ERROR. Set `require_model` to fail instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+
+import rclpy
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.executors import ExternalShutdownException
+from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleState
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.lifecycle.publisher import LifecyclePublisher
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from rclpy.service import Service
+from rclpy.signals import SignalHandlerOptions
+from rclpy.subscription import Subscription
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from medbot_llm.dialogue.phrases import Phrases
+from medbot_llm.dialogue.session import DialogueSession
+from medbot_llm.dialogue.session import Snapshot
+from medbot_llm.domain import Alert
+from medbot_llm.domain import Language
+from medbot_llm.domain import MedbotError
+from medbot_llm.domain import ReplyChunk
+from medbot_llm.domain import Scene
+from medbot_llm.domain import Utterance
+from medbot_llm.engines.build import build_engine
+from medbot_llm.engines.worker import EngineWorker
+from medbot_llm.knowledge.label_terms import LabelTerms
+from medbot_llm.models.store import ModelStore
+from medbot_llm.msg import Alert as AlertMsg
+from medbot_llm.msg import AlertAck as AlertAckMsg
+from medbot_llm.msg import DeliveryTask as DeliveryTaskMsg
+from medbot_llm.msg import DialogueState as DialogueStateMsg
+from medbot_llm.msg import IdentityScan as IdentityScanMsg
+from medbot_llm.msg import Response as ResponseMsg
+from medbot_llm.msg import RobotContext as RobotContextMsg
+from medbot_llm.msg import Speech as SpeechMsg
+from medbot_llm.nodes import conversions
+from medbot_llm.nodes import qos
+from medbot_llm.nodes.diagnostics import dialogue_diagnostics
+from medbot_llm.nodes.log import log_to_ros
+from medbot_llm.nodes.parameters import DialogueParameters
+from medbot_llm.prompts.builder import PromptBuilder
+from medbot_llm.prompts.untrusted import neutralise
+from medbot_llm.safety.base import NoTriage
+from medbot_llm.safety.base import NoVerifier
+
+DIAGNOSTICS_PERIOD_S = 1.0
+LOAD_POLL_S = 0.1
+LOAD_REPORT_STEP = 0.25
+"""Share of the model between two lines of the log while it loads."""
+PROBLEM_SHOWN_S = 30.0
+"""How long a message that was not right keeps diagnostics at WARN."""
+
+
+class DialogueNode(LifecycleNode):
+    """Talks with whoever stands before the robot. See README.md for its topics, services and parameters."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("dialogue_node", **kwargs)
+        self._settings = DialogueParameters(self)
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self._worker: EngineWorker | None = None
+        self._session: DialogueSession | None = None
+        self._event_subscriptions: list[Subscription] = []
+        self._latched_subscriptions: list[Subscription] = []
+        self._control_services: list[Service] = []
+        self._managed_publishers: list[LifecyclePublisher] = []
+        self._problem = ""
+        self._problem_at = float("-inf")
+        self._alert_times: dict[str, tuple[Time, float, int]] = {}
+        self._triage, self._verifier = NoTriage(), NoVerifier()
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._on_tick)
+        if self._settings["autostart"]:
+            self._autostart = self.create_timer(0.0, self._on_autostart)
+
+    # --- lifecycle -----------------------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model and make the topics."""
+        try:
+            settings = self._settings.engine()
+            self._prompts = PromptBuilder(self._settings.prompts_directory())
+            self._phrases, self._terms = Phrases(), LabelTerms()
+            engine = build_engine(settings, ModelStore().resolve)
+        except MedbotError as error:
+            self.get_logger().error(f"cannot be configured: {error}")
+            return TransitionCallbackReturn.FAILURE
+        self._worker = EngineWorker(engine, self._settings.timeouts())
+        if not self._load_model() and (self._settings["require_model"] or not self.context.ok()):
+            self._worker.close()
+            self._worker = None
+            return TransitionCallbackReturn.FAILURE
+        self._responses = self._advertise(ResponseMsg, "response", qos.RESPONSES)
+        self._response_texts = self._advertise(String, "response_text", qos.RESPONSES)
+        self._alerts = self._advertise(AlertMsg, "alert", qos.ALERTS)
+        self._states = self._advertise(DialogueStateMsg, "dialogue_state", qos.LATCHED)
+        self._event_subscriptions = [
+            self._subscribe(IdentityScanMsg, "identity_scan", self._on_scan, qos.EVENTS),
+            self._subscribe(SpeechMsg, "speech", self._on_speech, qos.EVENTS),
+            self._subscribe(String, "speech_text", self._on_speech_text, qos.EVENTS),
+            self._subscribe(AlertAckMsg, "alert_ack", self._on_alert_ack, qos.EVENTS),
+        ]
+        self._subscribe_latched()
+        self._control_services = [
+            self.create_service(Trigger, "~/interrupt", self._on_interrupt),
+            self.create_service(Trigger, "~/reset", self._on_reset),
+        ]
+        self._settings.is_configured = True
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Begin to serve. The current task, if its publisher still offers it, is taken up at once."""
+        assert self._worker is not None
+        result = super().on_activate(state)
+        self._session = DialogueSession(
+            self._worker,
+            self,
+            prompts=self._prompts,
+            phrases=self._phrases,
+            terms=self._terms,
+            policy=self._settings.policy(),
+            sampling=self._settings.sampling(),
+            triage=self._triage,
+            verifier=self._verifier,
+        )
+        self._session.start()
+        # What was latched before came while nothing was served, and was refused: ask for it again.
+        self._subscribe_latched()
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Cancel the running reply, tell its end, and stop serving."""
+        self._stop_serving()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model and the topics."""
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop serving and free everything, from whatever state."""
+        self.close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def close(self) -> None:
+        """Stop serving and free everything."""
+        self._stop_serving()
+        self._release()
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, so that the node can be configured again."""
+        self.get_logger().error("a transition failed; everything is freed, configure again")
+        return self.on_shutdown(state)
+
+    def _stop_serving(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+        self._alert_times.clear()
+
+    def _release(self) -> None:
+        self._settings.is_configured = False
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+        for subscription in [*self._event_subscriptions, *self._latched_subscriptions]:
+            self.destroy_subscription(subscription)
+        self._event_subscriptions, self._latched_subscriptions = [], []
+        for service in self._control_services:
+            self.destroy_service(service)
+        self._control_services = []
+        for publisher in self._managed_publishers:
+            self.destroy_lifecycle_publisher(publisher)
+        self._managed_publishers = []
+
+    def _on_autostart(self) -> None:
+        self.destroy_timer(self._autostart)
+        if self.trigger_configure() is TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def _load_model(self) -> bool:
+        """Load on the engine's thread; keep saying how far it is. False if it failed."""
+        assert self._worker is not None
+        share = 0.0
+        reported = 0.0
+        started = time.monotonic()
+
+        def on_progress(done: float) -> None:
+            nonlocal share
+            share = done
+
+        name = self._settings["model"] if self._settings["engine"] == "llama_cpp" else ""
+        self.get_logger().info(f"loading the model {name}".rstrip())
+        future = self._worker.load(on_progress)
+        next_diagnostics = started
+        while not _is_done(future, LOAD_POLL_S):
+            if not self.context.ok():
+                return False
+            if share - reported >= LOAD_REPORT_STEP:
+                reported = share
+                self.get_logger().info(f"loading the model: {share:.0%}")
+            if time.monotonic() >= next_diagnostics:
+                next_diagnostics += DIAGNOSTICS_PERIOD_S
+                self._publish_diagnostics(load_share=share)
+        error = future.exception()
+        if error is not None:
+            self.get_logger().error(f"no model: {error}. Prepared words take its place.")
+            return False
+        took_s = time.monotonic() - started
+        self.get_logger().info(f"the model is ready after {took_s:.1f} s: {self._worker.info().model}")
+        return True
+
+    def _advertise(self, kind: type, topic: str, profile: QoSProfile) -> LifecyclePublisher:
+        publisher = self.create_lifecycle_publisher(kind, topic, profile)
+        self._managed_publishers.append(publisher)
+        return publisher
+
+    # --- messages in ---------------------------------------------------------------------------------------
+
+    def _subscribe(
+        self, kind: type, topic: str, serve: Callable[[Any, DialogueSession], None], profile: QoSProfile
+    ) -> Subscription:
+        """Subscribe so that nothing is served while inactive, and no message can kill the node."""
+
+        def on_message(msg: Any) -> None:
+            session = self._session
+            if session is None:
+                self.get_logger().warning(f"a message on {topic} was refused: the node is not active")
+                return
+            try:
+                serve(msg, session)
+            except MedbotError as error:
+                self._note_problems([str(error)])
+            except Exception as error:  # a message is a stranger's: log what it broke, and go on
+                self._note_problems([f"a message on {topic} could not be served: {error!r}"])
+
+        return self.create_subscription(kind, topic, on_message, profile)
+
+    def _subscribe_latched(self) -> None:
+        for subscription in self._latched_subscriptions:
+            self.destroy_subscription(subscription)
+        self._latched_subscriptions = [
+            self._subscribe(DeliveryTaskMsg, "delivery_task", self._on_task, qos.LATCHED),
+            self._subscribe(RobotContextMsg, "robot_context", self._on_context, qos.LATCHED),
+        ]
+
+    def _on_task(self, msg: DeliveryTaskMsg, session: DialogueSession) -> None:
+        problems: list[str] = []
+        task = conversions.task_from_msg(
+            msg,
+            Scene(self._settings["default_scene"]),
+            Language(self._settings["default_language"]),
+            problems,
+        )
+        self._note_problems(problems)
+        session.task_arrived(task)
+
+    def _on_context(self, msg: RobotContextMsg, session: DialogueSession) -> None:
+        problems: list[str] = []
+        context = conversions.context_from_msg(msg, problems)
+        self._note_problems(problems)
+        session.context_changed(context)
+
+    def _on_scan(self, msg: IdentityScanMsg, session: DialogueSession) -> None:
+        problems: list[str] = []
+        scan = conversions.scan_from_msg(msg, problems)
+        self._note_problems(problems)
+        session.identity_scanned(scan)
+
+    def _on_speech(self, msg: SpeechMsg, session: DialogueSession) -> None:
+        if msg.is_partial:
+            return
+        problems: list[str] = []
+        utterance = conversions.utterance_from_msg(msg, time.monotonic(), problems)
+        self._note_problems(problems)
+        session.heard(utterance)
+
+    def _on_speech_text(self, msg: String, session: DialogueSession) -> None:
+        text = neutralise(msg.data, conversions.MAX_SPEECH_CHARS)
+        session.heard(Utterance(text=text, received_s=time.monotonic()))
+
+    def _on_alert_ack(self, msg: AlertAckMsg, session: DialogueSession) -> None:
+        for alert in session.acknowledge(msg.alert_id):
+            by = neutralise(msg.acknowledged_by, conversions.MAX_NAME_CHARS) or "someone"
+            self.get_logger().info(f"alert {alert.alert_id} ({alert.category}) acknowledged by {by}")
+            self._publish_alert(alert, acknowledged=True)
+
+    def _on_interrupt(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._session is None:
+            response.success, response.message = False, "refused: the node is not active"
+            return response
+        reply_id = self._session.interrupt()
+        response.success = bool(reply_id)
+        response.message = f"reply {reply_id} stopped" if reply_id else "no reply to stop"
+        return response
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._session is None:
+            response.success, response.message = False, "refused: the node is not active"
+            return response
+        self._session.reset()
+        response.success, response.message = True, "conversation and identity are forgotten"
+        return response
+
+    def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        result = self._settings.check(changes)
+        if not result.successful or self._worker is None:
+            return result
+        values = {change.name: change.value for change in changes}
+        if any(name.startswith("sampling.") for name in values) and self._session is not None:
+            self._session.set_sampling(self._settings.sampling(values))
+        if "adapter" in values or "adapter_scale" in values:
+            path = values.get("adapter", self._settings["adapter"])
+            scale = float(values.get("adapter_scale", self._settings["adapter_scale"]))
+            self._worker.set_adapter(path, scale).add_done_callback(self._on_adapter_set)
+        return result
+
+    def _on_adapter_set(self, future: Future[None]) -> None:
+        """Called on the engine's thread."""
+        error = future.exception()
+        session = self._session
+        if error is not None:
+            self._note_problems([f"the adapter was not changed: {error}"])
+        elif session is not None:
+            session.prepare()
+
+    # --- messages out: SessionListener, called on the session's threads --------------------------------------
+
+    def on_reply(self, chunk: ReplyChunk) -> None:
+        """Publish a chunk, and its text for those who know only strings."""
+        with self._context_may_end():
+            self._responses.publish(conversions.response_to_msg(chunk, self._now()))
+            if chunk.text:
+                self._response_texts.publish(String(data=chunk.text))
+
+    def on_alert(self, alert: Alert) -> None:
+        """Publish an alert for the first time."""
+        self.get_logger().warning(f"alert {alert.alert_id}: {alert.severity}, {alert.category}: {alert.reason}")
+        self._publish_alert(alert)
+
+    def on_state(self, snapshot: Snapshot) -> None:
+        """Publish where the conversation stands."""
+        with self._context_may_end():
+            self._states.publish(conversions.state_to_msg(snapshot, self._now()))
+
+    def _publish_alert(self, alert: Alert, *, acknowledged: bool = False) -> None:
+        raised_at, _, repetition = self._alert_times.get(alert.alert_id, (self._now(), 0.0, -1))
+        repetition += not acknowledged
+        msg = conversions.alert_to_msg(alert, raised_at, self._now(), max(repetition, 0))
+        msg.acknowledged = acknowledged
+        if acknowledged:
+            self._alert_times.pop(alert.alert_id, None)
+        else:
+            self._alert_times[alert.alert_id] = (raised_at, time.monotonic(), repetition)
+        with self._context_may_end():
+            self._alerts.publish(msg)
+
+    # --- diagnostics ---------------------------------------------------------------------------------------
+
+    def _on_tick(self) -> None:
+        session = self._session
+        if session is not None:
+            due = time.monotonic() - self._settings["alert_repeat_s"]
+            for alert in session.open_alerts:
+                if self._alert_times.get(alert.alert_id, (None, 0.0, 0))[1] <= due:
+                    self._publish_alert(alert)
+        self._publish_diagnostics()
+
+    def _publish_diagnostics(self, load_share: float | None = None) -> None:
+        problem = self._problem if time.monotonic() - self._problem_at < PROBLEM_SHOWN_S else ""
+        array = dialogue_diagnostics(
+            self.get_fully_qualified_name(),
+            worker=self._worker,
+            session=self._session,
+            load_share=load_share,
+            problem=problem,
+            triage=self._triage.name,
+            verifier=self._verifier.name,
+        )
+        array.header.stamp = self._now()
+        self._diagnostics.publish(array)
+
+    def _note_problems(self, problems: list[str]) -> None:
+        for problem in problems:
+            # At 200 bad messages a second the log must stay readable.
+            self.get_logger().warning(problem, throttle_duration_sec=1.0)
+            self._problem, self._problem_at = problem, time.monotonic()
+
+    def _now(self) -> Time:
+        return self.get_clock().now().to_msg()
+
+    @contextlib.contextmanager
+    def _context_may_end(self) -> Any:
+        """Publishing races with Ctrl-C: what fails because ROS is gone is not an error."""
+        try:
+            yield
+        except Exception:
+            if self.context.ok():
+                raise
+
+
+def _is_done(future: Future[None], timeout_s: float) -> bool:
+    try:
+        future.exception(timeout=timeout_s)
+    except FutureTimeout:
+        return False
+    return True
+
+
+def _stop(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until Ctrl-C or SIGTERM."""
+    # ROS's own handlers end the context at once, and with it the chance to publish a reply's last chunk.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    node = None
+    try:
+        node = DialogueNode()
+        log_to_ros(node.get_logger())
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except MedbotError as error:
+        print(f"dialogue_node: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

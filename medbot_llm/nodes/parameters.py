@@ -1,0 +1,277 @@
+"""The parameters of `dialogue_node`: names, defaults, ranges and meaning in one table.
+
+The table declares them with descriptors, checks each change before it is taken, and turns them into the
+settings of the core. Those marked `live` may change at any time; the others only while the node is
+unconfigured, because they shape what configuring builds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange
+from rcl_interfaces.msg import IntegerRange
+from rcl_interfaces.msg import ParameterDescriptor
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from medbot_llm.dialogue.policy import PolicySettings
+from medbot_llm.domain import Language
+from medbot_llm.domain import MedbotError
+from medbot_llm.domain import Scene
+from medbot_llm.engines.base import Sampling
+from medbot_llm.engines.build import EngineKind
+from medbot_llm.engines.build import EngineSettings
+from medbot_llm.engines.llama_cpp import LlamaCppOptions
+from medbot_llm.engines.openai_api import OpenAiOptions
+from medbot_llm.engines.worker import Timeouts
+
+DEFAULT_MODEL = "qwen2.5-coder-1.5b-instruct-q4_k_m"
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One parameter.
+
+    Attributes:
+        name: Its ROS name.
+        default: Its default, which also sets its type.
+        description: What it does, with its unit.
+        low: Smallest value; None no bound.
+        high: Largest value; None no bound.
+        choices: The values there are; () any.
+        live: It may change while the node is configured.
+    """
+
+    name: str
+    default: Value
+    description: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    live: bool = False
+
+    def check(self, value: Any) -> str:
+        """Tell in one line what is wrong with a value; "" if nothing is."""
+        wanted = type(self.default)
+        # YAML writes 1 where 1.0 is meant.
+        is_right = isinstance(value, wanted) or (wanted is float and type(value) is int)
+        if not is_right or (isinstance(value, bool) and wanted is not bool):
+            return f"{self.name} takes a {wanted.__name__}, not {value!r}"
+        if self.choices and value not in self.choices:
+            return f"{self.name} is one of {', '.join(c or repr(c) for c in self.choices)}, not {value!r}"
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{self.name} takes a finite number, not {value}"
+        below = self.low is not None and value < self.low
+        above = self.high is not None and value > self.high
+        if below or above:
+            return f"{self.name} is from {self.low:g} to {self.high:g}, not {value!r}"
+        return ""
+
+    def descriptor(self) -> ParameterDescriptor:
+        """What `ros2 param describe` shows."""
+        text = self.description
+        if self.choices:
+            text += f" One of: {', '.join(repr(choice) for choice in self.choices)}."
+        if not self.live:
+            text += " Changes only while the node is unconfigured."
+        descriptor = ParameterDescriptor(name=self.name, description=text)
+        if self.low is not None and self.high is not None:
+            if isinstance(self.default, float):
+                descriptor.floating_point_range = [
+                    FloatingPointRange(from_value=float(self.low), to_value=float(self.high))
+                ]
+                descriptor.dynamic_typing = True  # lets an integer pass, see check()
+            else:
+                descriptor.integer_range = [
+                    IntegerRange(from_value=int(self.low), to_value=int(self.high), step=1)
+                ]
+        return descriptor
+
+
+ENGINES = EngineKind.values()
+DIALOGUE_PARAMETERS: tuple[ParameterSpec, ...] = (
+    ParameterSpec("autostart", False, "Configure and activate by itself, without a lifecycle manager."),
+    ParameterSpec(
+        "default_scene",
+        "ward",
+        "Scene while neither the task nor the robot's context names one.",
+        choices=Scene.values(),
+    ),
+    ParameterSpec(
+        "default_language",
+        "zh-Hant",
+        "Language until a task or a speaker brings another one.",
+        choices=Language.values(),
+    ),
+    ParameterSpec("engine", "llama_cpp", "What runs the language model.", choices=ENGINES),
+    ParameterSpec(
+        "fallback_engine",
+        "",
+        "Engine that takes over while the first one does not answer; empty: prepared words only.",
+        choices=("", *ENGINES),
+    ),
+    ParameterSpec(
+        "require_model",
+        False,
+        "Fail to configure where the model cannot be loaded, instead of serving prepared words.",
+    ),
+    ParameterSpec("model", DEFAULT_MODEL, "Model for llama_cpp: an id of `medbot models list`, or a GGUF file."),
+    ParameterSpec("adapter", "", "LoRA adapter (GGUF file, id, or a server's name for it). Empty: none.", live=True),
+    ParameterSpec("adapter_scale", 1.0, "Strength of the adapter; 1 as trained, 0 off.", 0, 4, live=True),
+    ParameterSpec("llama_cpp.n_ctx", 4096, "Context window, tokens.", 64, 131072),
+    ParameterSpec("llama_cpp.n_batch", 512, "Most tokens of a prompt worked through in one step.", 16, 8192),
+    ParameterSpec("llama_cpp.n_threads", 0, "CPU threads; 0: every core the process may use.", 0, 256),
+    ParameterSpec("llama_cpp.n_gpu_layers", 0, "Layers on the GPU; -1: all.", -1, 1000),
+    ParameterSpec("llama_cpp.use_mmap", True, "Map the model file instead of reading it into memory."),
+    ParameterSpec(
+        "llama_cpp.chat_template", "", "File of a Jinja chat template to use instead of the model's own. Empty: the model's."
+    ),
+    ParameterSpec("enable_thinking", False, "Let models that can think before they answer; their thoughts are never spoken."),
+    ParameterSpec("sampling.temperature", 0.3, "Randomness; 0 always takes the likeliest token.", 0, 2, live=True),
+    ParameterSpec("sampling.top_k", 40, "Choose among this many likeliest tokens; 0: all.", 0, 1000, live=True),
+    ParameterSpec("sampling.top_p", 0.9, "Choose among the tokens that make up this probability.", 0, 1, live=True),
+    ParameterSpec("sampling.min_p", 0.05, "Leave out tokens less likely than this share of the likeliest.", 0, 1, live=True),
+    ParameterSpec("sampling.repeat_penalty", 1.1, "Penalty on repeated tokens; 1: none.", 0.5, 2, live=True),
+    ParameterSpec("sampling.max_tokens", 200, "Longest reply, tokens.", 1, 4096, live=True),
+    ParameterSpec("sampling.seed", -1, "Seed of the random choice; -1: a new one each reply.", -1, 2**31 - 1, live=True),
+    ParameterSpec("timeouts.first_token_s", 15.0, "Longest wait for the model's first token, s; then prepared words.", 0.1, 600),
+    ParameterSpec("timeouts.between_tokens_s", 5.0, "Longest wait between two tokens, s.", 0.1, 600),
+    ParameterSpec("openai_api.base_url", "http://127.0.0.1:8000/v1", "Server for engine openai_api."),
+    ParameterSpec("openai_api.model", "", "Model name on that server; empty: the first it lists."),
+    ParameterSpec("openai_api.api_key_env", "OPENAI_API_KEY", "Environment variable that holds the server's key."),
+    ParameterSpec("openai_api.connect_timeout_s", 2.0, "Longest wait for a connection, s.", 0.1, 60),
+    ParameterSpec("scripted.file", "", "Script for engine scripted, a YAML file."),
+    ParameterSpec("prompts_directory", "", "Folder with a hospital's own prompts; empty: the built-in ones."),
+    ParameterSpec("min_confidence", 0.35, "Speech recognised with less is asked for again.", 0, 1),
+    ParameterSpec("max_utterance_chars", 1000, "Longer speech is asked for again, shorter.", 20, 20000),
+    ParameterSpec("alert_repeat_s", 10.0, "An alert is published again after this long without acknowledgement, s.", 1, 600),
+)
+
+
+class DialogueParameters:
+    """The declared parameters of one node, checked at start and on each change."""
+
+    def __init__(self, node: Node, specs: Sequence[ParameterSpec] = DIALOGUE_PARAMETERS) -> None:
+        """Declare every parameter.
+
+        Raises:
+            MedbotError: a value given at start is of the wrong type or out of range.
+        """
+        self._node = node
+        self._specs = {spec.name: spec for spec in specs}
+        self.is_configured = False
+        """Whether only live parameters may change. Set by the node."""
+        overrides: Mapping[str, Parameter] = getattr(node, "_parameter_overrides", {})
+        for spec in specs:
+            if spec.name in overrides:
+                problem = spec.check(overrides[spec.name].value)
+                if problem:
+                    raise MedbotError(f"parameter {problem}")
+            node.declare_parameter(spec.name, spec.default, spec.descriptor())
+
+    def check(self, changes: Sequence[Parameter]) -> SetParametersResult:
+        """Refuse a change with its reason; for `add_on_set_parameters_callback`."""
+        for change in changes:
+            spec = self._specs.get(change.name)
+            if spec is None:
+                continue
+            problem = spec.check(change.value)
+            if not problem and self.is_configured and not spec.live:
+                problem = f"{change.name} changes only while the node is unconfigured; clean it up first"
+            if problem:
+                return SetParametersResult(successful=False, reason=problem)
+        return SetParametersResult(successful=True)
+
+    def __getitem__(self, name: str) -> Any:
+        """The value of a parameter, of the type of its default."""
+        value = self._node.get_parameter(name).value
+        return float(value) if isinstance(self._specs[name].default, float) else value
+
+    def sampling(self, changes: Mapping[str, Any] | None = None) -> Sampling:
+        """How tokens are chosen, with `changes` that are about to be taken."""
+
+        def value(name: str) -> Any:
+            full = f"sampling.{name}"
+            return (changes or {}).get(full, self[full])
+
+        seed = value("seed")
+        return Sampling(
+            temperature=float(value("temperature")),
+            top_k=value("top_k"),
+            top_p=float(value("top_p")),
+            min_p=float(value("min_p")),
+            repeat_penalty=float(value("repeat_penalty")),
+            max_tokens=value("max_tokens"),
+            seed=None if seed < 0 else seed,
+        )
+
+    def engine(self) -> EngineSettings:
+        """Which engine, and how.
+
+        Raises:
+            MedbotError: the chat template's file cannot be read.
+        """
+        fallback = self["fallback_engine"]
+        return EngineSettings(
+            kind=EngineKind(self["engine"]),
+            fallback=EngineKind(fallback) if fallback else None,
+            llama_cpp=LlamaCppOptions(
+                model=self["model"],
+                adapter=self["adapter"],
+                adapter_scale=self["adapter_scale"],
+                n_ctx=self["llama_cpp.n_ctx"],
+                n_batch=self["llama_cpp.n_batch"],
+                n_threads=self["llama_cpp.n_threads"],
+                n_gpu_layers=self["llama_cpp.n_gpu_layers"],
+                use_mmap=self["llama_cpp.use_mmap"],
+                chat_template=_read_template(self["llama_cpp.chat_template"]),
+                enable_thinking=self["enable_thinking"],
+            ),
+            openai_api=OpenAiOptions(
+                base_url=self["openai_api.base_url"],
+                model=self["openai_api.model"],
+                api_key_env=self["openai_api.api_key_env"],
+                connect_timeout_s=self["openai_api.connect_timeout_s"],
+                first_token_timeout_s=self["timeouts.first_token_s"],
+                between_tokens_timeout_s=self["timeouts.between_tokens_s"],
+                disable_thinking=not self["enable_thinking"],
+            ),
+            script=self["scripted.file"],
+        )
+
+    def prompts_directory(self) -> Path | None:
+        """Where a hospital's own prompts lie; None for the built-in ones."""
+        return Path(self["prompts_directory"]) if self["prompts_directory"] else None
+
+    def timeouts(self) -> Timeouts:
+        """How long a reply waits for the model."""
+        return Timeouts(
+            first_token_s=self["timeouts.first_token_s"],
+            between_tokens_s=self["timeouts.between_tokens_s"],
+        )
+
+    def policy(self) -> PolicySettings:
+        """What the hospital sets for the hand-over."""
+        return PolicySettings(
+            default_scene=Scene(self["default_scene"]),
+            default_language=Language(self["default_language"]),
+            min_confidence=self["min_confidence"],
+            max_utterance_chars=self["max_utterance_chars"],
+        )
+
+
+def _read_template(path: str) -> str:
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MedbotError(f"the chat template {path} cannot be read: {error}") from error

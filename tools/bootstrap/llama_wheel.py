@@ -1,0 +1,161 @@
+"""Build llama-cpp-python for this processor, once, and keep the wheel.
+
+It comes as source only, and a plain `pip install` of it takes several times longer than this: left out here are
+what only other programs use (llama.cpp's common library for its command-line tools, and the vision library).
+By default llama.cpp is compiled for exactly the processor that it is built on, and such a wheel dies with an
+illegal instruction on a lesser one. So each kept wheel lies in a folder named after everything that made it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import re
+import shutil
+import sysconfig
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import SetupError
+from .layout import Layout
+from .processes import run_logged
+from .steps import digest
+
+_COMMON_LIBRARY = re.compile(r"(set\(LLAMA_BUILD_COMMON )ON( CACHE)")
+_CPU_LINES = re.compile(r"^(?:flags|Features|model name|CPU part)\s*:.*$", re.MULTILINE)
+_BUILD_VARIABLES = ("CMAKE_ARGS", "CC", "CXX", "CFLAGS", "CXXFLAGS", "CUDACXX", "CUDAARCHS")
+_DIGITS_OF_KEY = 12
+
+
+def kept_wheel_folder(layout: Layout) -> Path:
+    """Where the wheel for this processor, these pinned versions and these build flags is kept."""
+    pin = layout.requirements("llama")
+    key = digest(
+        pin,
+        layout.requirements("llama-build"),
+        Path(__file__),
+        describe_processor(),
+        " ".join(platform.libc_ver()),
+        *(os.environ.get(name, "") for name in _BUILD_VARIABLES),
+    )
+    machine = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    version = _pinned_version(pin)
+    return layout.home / "wheels" / f"llama_cpp_python-{version}-{machine}-{key[:_DIGITS_OF_KEY]}"
+
+
+def describe_processor() -> str:
+    """What decides which machine code runs here: the processor's model and features."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    return "\n".join(sorted(set(_CPU_LINES.findall(text))))
+
+
+def find_kept_wheel(layout: Layout) -> Path | None:
+    """The wheel that was built earlier; None: there is none yet."""
+    return next(iter(kept_wheel_folder(layout).glob("*.whl")), None)
+
+
+def build_wheel(layout: Layout, python: Path) -> Path:
+    """Build the wheel unless it is there; its path.
+
+    One process builds at a time, others wait for it. What a build that was killed has compiled is used again.
+    Raises SetupError.
+    """
+    folder = kept_wheel_folder(layout)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.with_suffix(".lock")):
+        kept = find_kept_wheel(layout)
+        if kept is not None:
+            return kept
+        work = folder.with_suffix(".build")
+        _build(layout, python, work)
+        shutil.rmtree(folder, ignore_errors=True)
+        (work / "wheel").replace(folder)
+        shutil.rmtree(work, ignore_errors=True)
+    wheel = find_kept_wheel(layout)
+    if wheel is None:
+        raise SetupError(f"building llama-cpp-python left no wheel in {folder}")
+    return wheel
+
+
+def _build(layout: Layout, python: Path, work: Path) -> None:
+    tools = work / "tools"
+    tools_python = tools / "bin" / "python"
+    pip = [tools_python, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    ready = work / "ready"
+    if not ready.exists():
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        run_logged(
+            [python, "-I", "-m", "venv", tools],
+            layout.logs / "llama-tools.log",
+            what="making an environment to build llama-cpp-python in",
+        )
+        run_logged(
+            [*pip, "install", "-r", layout.requirements("llama-build")],
+            layout.logs / "llama-tools.log",
+            what="installing what llama-cpp-python is built with",
+        )
+        run_logged(
+            [
+                *(*pip, "download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:"),
+                *("--require-hashes", "-r", layout.requirements("llama"), "--dest", work),
+            ],
+            layout.logs / "llama-download.log",
+            what="downloading the source of llama-cpp-python",
+        )
+        _unpack(next(work.glob("*.tar.gz")), work / "source")
+        ready.touch()
+    shutil.rmtree(work / "wheel", ignore_errors=True)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    run_logged(
+        [
+            *(*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-cache-dir"),
+            *("-C", "cmake.define.LLAVA_BUILD=OFF", "-C", f"build-dir={work / 'objects'}"),
+            *("--wheel-dir", work / "wheel", work / "source"),
+        ],
+        layout.logs / "llama-build.log",
+        what="compiling llama-cpp-python",
+        environment={
+            "CMAKE_BUILD_PARALLEL_LEVEL": str(cores),
+            **os.environ,
+            "PATH": f"{tools / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        },
+    )
+
+
+def _unpack(archive: Path, source: Path) -> None:
+    """Unpack the sdist without its top folder, and switch the common library off."""
+    with tarfile.open(archive) as content:
+        # The archive's sha256 has been checked; the filter is a second lock where Python has it.
+        safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        content.extractall(source.parent, **safe)  # type: ignore[arg-type]
+    (source.parent / archive.name.removesuffix(".tar.gz")).rename(source)
+    cmake_file = source / "CMakeLists.txt"
+    text, count = _COMMON_LIBRARY.subn(r"\1OFF\2", cmake_file.read_text())
+    if count == 0:
+        raise SetupError(
+            "the pinned llama-cpp-python sets LLAMA_BUILD_COMMON elsewhere now: adapt "
+            "tools/bootstrap/llama_wheel.py to its CMakeLists.txt"
+        )
+    cmake_file.write_text(text)
+
+
+def _pinned_version(pin: Path) -> str:
+    found = re.search(r"^llama-cpp-python==(\S+)", pin.read_text(), re.MULTILINE)
+    if found is None:
+        raise SetupError(f"{pin} does not pin llama-cpp-python")
+    return found.group(1)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that the system takes back when the process ends, however it ends."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
