@@ -1,6 +1,7 @@
 """The pip half of the package: the core and the `medbot` command, without ROS.
 
-The ROS half (messages, nodes) is package.xml and CMakeLists.txt; test/package keeps both in agreement.
+The ROS half (messages, nodes) is package.xml and CMakeLists.txt; test/package keeps both in
+agreement.
 """
 
 from pathlib import Path

@@ -2,8 +2,8 @@
 
 import pkgutil
 
-# The package has two halves: this one, and the messages that the ROS build generates. In a colcon install
-# both lie in one folder; in an editable install they do not, and then this joins them.
+# The package has two halves: this one, and the messages that the ROS build generates. In a colcon
+# install both lie in one folder; in an editable install they do not, and then this joins them.
 __path__ = pkgutil.extend_path(__path__, __name__)
 
 __version__ = "0.1.0"

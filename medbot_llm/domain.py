@@ -1,7 +1,8 @@
 """The plain data that every room of the house speaks of.
 
-Nothing here knows ROS, a model or a file: values come in checked at the edges (`nodes/conversions.py`,
-`apps/`) and are immutable from there on. Enumerations carry the same strings as the constants in `msg/`.
+Nothing here knows ROS, a model or a file: values come in checked at the edges
+(`nodes/conversions.py`, `apps/`) and are immutable from there on. Enumerations carry the same
+strings as the constants in `msg/`.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from enum import Enum
 
 
 class MedbotError(Exception):
-    """A problem worded for whoever runs the robot: one line that says what is wrong and what to do."""
+    """A problem worded for whoever runs the robot: one line that says what is wrong and what to
+    do.
+    """
 
 
 class StringEnum(str, Enum):
-    """An enumeration whose members are, and print as, their strings (enum.StrEnum is Python 3.11+)."""
+    """An enumeration whose members are, and print as, their strings (enum.StrEnum is Python
+    3.11+).
+    """
 
     def __str__(self) -> str:
         return str(self.value)
@@ -200,8 +205,8 @@ class Medication:
 
 @dataclass(frozen=True)
 class DeliveryTask:
-    """What the robot delivers now, to whom and where. `spoken_name` and all medical fields stay unspoken
-    until the identity is confirmed; `patient_id` and `birth_date` are never spoken."""
+    """What the robot delivers now, to whom and where. `spoken_name` and all medical fields stay
+    unspoken until the identity is confirmed; `patient_id` and `birth_date` are never spoken."""
 
     task_id: str
     scene: Scene
@@ -277,7 +282,8 @@ class Utterance:
 class StageTimes:
     """When a reply passed each stage: `time.monotonic()` in s, NaN for a stage it never reached.
 
-    One record follows a reply through the house; replies, diagnostics and the bench all read this one.
+    One record follows a reply through the house; replies, diagnostics and the bench all read this
+    one.
     """
 
     received: float = math.nan
@@ -304,8 +310,8 @@ class StageTimes:
 
 @dataclass(frozen=True)
 class ReplyChunk:
-    """One sentence of a reply, or the end of it. Exactly one chunk of each reply has `is_last`; that one
-    may be without text."""
+    """One sentence of a reply, or the end of it. Exactly one chunk of each reply has `is_last`;
+    that one may be without text."""
 
     reply_id: str
     sequence: int

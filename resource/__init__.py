@@ -1,9 +1,9 @@
 """The data files of medbot_llm, found by `importlib.resources.files("medbot_llm.resource")`."""
 
 if __name__ == "resource":
-    # Not imported as medbot_llm.resource: Python runs with the repository's root first on its path (as
-    # `python -m` does there), where this folder hides the standard library's module of that name.
-    # Hand over to it.
+    # Not imported as medbot_llm.resource: Python runs with the repository's root first on its path
+    # (as `python -m` does there), where this folder hides the standard library's module of that
+    # name. Hand over to it.
     import importlib.util
     import sys
     from importlib.machinery import PathFinder

@@ -1,8 +1,9 @@
 """The robot's main job on this machine: `make demo`.
 
-Fetches the model, starts the real dialogue_node with it, and plays config/demo.yaml over the real topics: a task
-is published, the robot greets and asks for the wristband, a scan matches, the robot says what it brings, and
-questions are answered. On a terminal it goes on as a chat until Ctrl-C; elsewhere it plays the script and exits 0.
+Fetches the model, starts the real dialogue_node with it, and plays config/demo.yaml over the real
+topics: a task is published, the robot greets and asks for the wristband, a scan matches, the robot
+says what it brings, and questions are answered. On a terminal it goes on as a chat until Ctrl-C;
+elsewhere it plays the script and exits 0.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def main() -> int:
 
 
 def fetch(model: str) -> str:
-    """Fetch a model of the catalog, with a progress bar; returns what dialogue_node is to be told."""
+    """Fetch a model of the catalog, with a progress bar; returns what dialogue_node is to be
+    told.
+    """
     store = ModelStore()
     if Path(model).exists() or model not in store.catalog:
         return model
@@ -59,7 +62,9 @@ def fetch(model: str) -> str:
     def show(progress: PullProgress) -> None:
         nonlocal bar
         if bar is None:
-            bar = tqdm(total=progress.total_bytes, unit="B", unit_scale=True, desc=f"model {model}")
+            bar = tqdm(
+                total=progress.total_bytes, unit="B", unit_scale=True, desc=f"model {model}"
+            )
         bar.update(progress.done_bytes - bar.n)
 
     try:
@@ -79,13 +84,27 @@ def run(model: str, *, chat: bool) -> int:
         # A robot, or another demo, on this machine must not answer for this one.
         os.environ["ROS_DOMAIN_ID"] = str(os.getpid() % 100 + 1)
     with tempfile.NamedTemporaryFile("w+", prefix="medbot-demo-", suffix=".log") as log:
-        print(f"dialogue_node starts with {model} on ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']}; "
-              f"its log: {log.name}", flush=True)
+        print(
+            f"dialogue_node starts with {model} on ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']}; "
+            f"its log: {log.name}",
+            flush=True,
+        )
         started = time.monotonic()
         node = subprocess.Popen(
-            [executables / "dialogue_node", "--ros-args",
-             "-p", "autostart:=true", "-p", "require_model:=true", "-p", f"model:={model}"],
-            stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+            [
+                executables / "dialogue_node",
+                "--ros-args",
+                "-p",
+                "autostart:=true",
+                "-p",
+                "require_model:=true",
+                "-p",
+                f"model:={model}",
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             status = subprocess.call(
@@ -95,8 +114,12 @@ def run(model: str, *, chat: bool) -> int:
             status = 0
         if node.poll() is not None or status not in (0, 130):
             log.seek(0)
-            print("the end of dialogue_node's log:", *log.readlines()[-LOG_LINES_SHOWN:], sep="\n  ",
-                  file=sys.stderr)
+            print(
+                "the end of dialogue_node's log:",
+                *log.readlines()[-LOG_LINES_SHOWN:],
+                sep="\n  ",
+                file=sys.stderr,
+            )
         stop(node)
         print(f"the demo ran for {time.monotonic() - started:.0f} s", flush=True)
         return 0 if status in (0, 130) else status

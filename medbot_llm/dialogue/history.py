@@ -1,7 +1,7 @@
 """What was said so far, as the people in the room heard it.
 
-Only what was really published goes in, sentence by sentence: a reply cut short leaves the sentences that were
-out, with a mark, and nothing of the rest.
+Only what was really published goes in, sentence by sentence: a reply cut short leaves the
+sentences that were out, with a mark, and nothing of the rest.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from medbot_llm.domain import ChatRole
 
 MAX_TURNS = 40
-"""Turns remembered at most. The engine leaves out what does not fit the model's window; this only bounds the
-memory of a conversation that never ends."""
+"""Turns remembered at most. The engine leaves out what does not fit the model's window; this only
+bounds the memory of a conversation that never ends."""
 MAX_TURN_CHARS = 2000
 """Longest turn kept; of a longer one the end stays, because a question comes at the end."""
 INTERRUPTED_MARK = "…"

@@ -1,7 +1,8 @@
 """Events waiting for the dialogue, newest speech first in rank.
 
-Speech that newer speech overtakes stays in line, marked, so that it is remembered but not answered. The line is
-bounded: when it is full the oldest overtaken speech goes, then whatever is oldest.
+Speech that newer speech overtakes stays in line, marked, so that it is remembered but not
+answered. The line is bounded: when it is full the oldest overtaken speech goes, then whatever is
+oldest.
 """
 
 from __future__ import annotations
@@ -89,5 +90,7 @@ class Inbox:
         victim = next((event for event in self._events if event.overtaken), self._events[0])
         self._events.remove(victim)
         if self.dropped == 0:
-            logger.warning("more comes in than can be answered: dropping the oldest %s", victim.name)
+            logger.warning(
+                "more comes in than can be answered: dropping the oldest %s", victim.name
+            )
         self.dropped += 1

@@ -1,11 +1,13 @@
 """What may and must be said now: the hand-over as a small explicit state machine.
 
-An event comes in, a `Plan` comes out (or none), and the state moves. A plan carries words that would do by
-themselves; the language model is asked only where `use_model` is set, which is for questions after a scan has
-confirmed the identity, and for small talk while there is no task. Before the scan the robot speaks prepared
-words alone, so that there is nothing for a model to give away.
+An event comes in, a `Plan` comes out (or none), and the state moves. A plan carries words that
+would do by themselves; the language model is asked only where `use_model` is set, which is for
+questions after a scan has confirmed the identity, and for small talk while there is no task.
+Before the scan the robot speaks prepared words alone, so that there is nothing for a model to give
+away.
 
-    IDLE ──task──▶ APPROACH ──arrived──▶ IDENTIFY ──scan matches──▶ HANDOVER ──said──▶ QUESTIONS ──leaves──▶ LEAVE
+    IDLE ──task──▶ APPROACH ──arrived──▶ IDENTIFY ──scan matches──▶ HANDOVER ──said──▶ QUESTIONS
+    ──leaves──▶ LEAVE
                       └──(no trip stage known)──▶┘  ▲── other result: ask again
 """
 
@@ -88,7 +90,9 @@ class Policy:
 
     @property
     def scene(self) -> Scene:
-        """Where the robot is taken to be: the task knows best, then the robot, then the setting."""
+        """Where the robot is taken to be: the task knows best, then the robot, then the
+        setting.
+        """
         if self.task is not None:
             return self.task.scene
         return self.context.scene or self._settings.default_scene
@@ -123,7 +127,10 @@ class Policy:
         self.context = context
         if self.stage is Stage.APPROACH and context.trip_stage in AT_THE_RECEIVER:
             return self._greet()
-        if self.stage in (Stage.HANDOVER, Stage.QUESTIONS) and context.trip_stage in ON_THE_WAY_BACK:
+        if (
+            self.stage in (Stage.HANDOVER, Stage.QUESTIONS)
+            and context.trip_stage in ON_THE_WAY_BACK
+        ):
             self.stage = Stage.LEAVE
             self.identity = Identity.UNKNOWN
             return self._prepared("farewell", ReplyKind.FAREWELL)
@@ -204,7 +211,9 @@ class Policy:
 
 
 def _belongs_to(scan: IdentityScan, task: DeliveryTask) -> bool:
-    """Check the scanner's word against the task: a match for another task or patient opens nothing."""
+    """Check the scanner's word against the task: a match for another task or patient opens
+    nothing.
+    """
     if scan.task_id and scan.task_id != task.task_id:
         return False
     if scan.mismatched_identifiers:

@@ -1,7 +1,8 @@
 """Speak one plan: from the model's tokens, or from its prepared words, to published chunks.
 
-A reply always ends with exactly one chunk that says so, whatever happens: the model fails, is blocked, says
-nothing, or is cancelled. Where the model cannot finish, the plan's own words take its place.
+A reply always ends with exactly one chunk that says so, whatever happens: the model fails, is
+blocked, says nothing, or is cancelled. Where the model cannot finish, the plan's own words take
+its place.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from medbot_llm.safety.base import Verifier
 
 logger = logging.getLogger(__name__)
 
-SENTENCE_ENDS = "。！？；….!?;」』”\")）"
+SENTENCE_ENDS = '。！？；….!?;」』”")）'
 
 
 @dataclass
@@ -71,10 +72,13 @@ class ReplySpeaker:
         self._publish = publish
 
     def speak(self, reply: Reply, messages: Sequence[ChatMessage], sampling: Sampling) -> None:
-        """Publish the reply to its end. `messages` are for the model, where the plan asks for it."""
+        """Publish the reply to its end. `messages` are for the model, where the plan asks for
+        it.
+        """
         kind = reply.plan.kind
         if reply.plan.use_model:
-            # The reply outlives the model's part in it when the model fails or a sentence is blocked.
+            # The reply outlives the model's part in it when the model fails or a sentence is
+            # blocked.
             stop_model = CancelToken()
             reply.cancel.on_cancel(stop_model.cancel)
             try:
@@ -109,7 +113,8 @@ class ReplySpeaker:
         sampling: Sampling,
         stop_model: CancelToken,
     ) -> bool:
-        """Publish the model's sentences as they come. False: the plan's own words must end the reply.
+        """Publish the model's sentences as they come. False: the plan's own words must end the
+        reply.
 
         Raises:
             EngineError: the engine failed; what was published stands.
@@ -158,7 +163,12 @@ class ReplySpeaker:
         rest = [*splitter.feed(thinking.flush()), *splitter.flush()]
         texts = [text for sentence in rest for text in _speakable(sentence, language, keep)]
         ran_out = times.tokens >= sampling.max_tokens
-        if ran_out and texts and not texts[-1].endswith(tuple(SENTENCE_ENDS)) and (spoken or texts[1:]):
+        if (
+            ran_out
+            and texts
+            and not texts[-1].endswith(tuple(SENTENCE_ENDS))
+            and (spoken or texts[1:])
+        ):
             # Half a sentence about a medicine may say the contrary of the whole one.
             texts.pop()
         for index, text in enumerate(texts):
@@ -195,7 +205,9 @@ class ReplySpeaker:
 
 
 def _speakable(sentence: str, language: Language, keep: Sequence[str]) -> list[str]:
-    """The sentence as a voice says it, in the script of its language; nothing if nothing is left of it."""
+    """The sentence as a voice says it, in the script of its language; nothing if nothing is left
+    of it.
+    """
     text = clean(to_script(sentence, language, keep))
     return [text] if text else []
 

@@ -1,8 +1,8 @@
 """One robot's conversation: events in from any thread, replies out, sentence by sentence.
 
-Callers only leave an event; one thread of the session's own takes them in order, asks the policy for a plan and
-speaks it. Newest wins: an utterance, a scan, a new task, `interrupt` and `reset` cancel the running reply at
-once, on the caller's thread, without waiting for their turn.
+Callers only leave an event; one thread of the session's own takes them in order, asks the policy
+for a plan and speaks it. Newest wins: an utterance, a scan, a new task, `interrupt` and `reset`
+cancel the running reply at once, on the caller's thread, without waiting for their turn.
 
 One turn, as in docs/architecture.md:
 
@@ -132,7 +132,7 @@ class DialogueSession:
         self._system_prompts: dict[Language, str] = {}
         self._thread = threading.Thread(target=self._serve, name="dialogue", daemon=True)
 
-    # --- events, from any thread ---------------------------------------------------------------------------
+    # --- events, from any thread -----------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to serve, and prepare the prompt for whoever speaks first."""
@@ -155,7 +155,9 @@ class DialogueSession:
         self._leave(Event("identity scan", lambda: self._on_scan(scan), supersedes=True))
 
     def heard(self, utterance: Utterance) -> None:
-        """Answer what a person said. Triage judges it here and now, whatever the dialogue is busy with."""
+        """Answer what a person said. Triage judges it here and now, whatever the dialogue is busy
+        with.
+        """
         if math.isnan(utterance.received_s):
             utterance = replace(utterance, received_s=time.monotonic())
         result = self._triage.assess(utterance, self._latest_task)
@@ -180,7 +182,9 @@ class DialogueSession:
         self._leave(Event("reset", self._on_reset, supersedes=True))
 
     def prepare(self) -> None:
-        """Let the engine work through the prompt ahead of need, for instance after its adapter was swapped."""
+        """Let the engine work through the prompt ahead of need, for instance after its adapter was
+        swapped.
+        """
         self._leave(Event("prompt preparation", self._prefill))
 
     def acknowledge(self, alert_id: str) -> list[Alert]:
@@ -202,7 +206,7 @@ class DialogueSession:
         if self._thread.ident is not None:
             self._thread.join(CLOSE_TIMEOUT_S)
 
-    # --- readings, from any thread -------------------------------------------------------------------------
+    # --- readings, from any thread ---------------------------------------------------------------
 
     @property
     def open_alerts(self) -> tuple[Alert, ...]:
@@ -239,7 +243,7 @@ class DialogueSession:
             open_alerts=open_alerts,
         )
 
-    # --- the dialogue's thread -----------------------------------------------------------------------------
+    # --- the dialogue's thread -------------------------------------------------------------------
 
     def _leave(self, event: Event) -> None:
         if self._inbox.leave(event) and event.supersedes:
@@ -295,13 +299,17 @@ class DialogueSession:
         self._say(self._policy.restart())
 
     def _say(self, plan: Plan | None, utterance: Utterance | None = None) -> None:
-        """Speak a plan to its end, or until something newer ends it; then prepare the next turn's prompt."""
+        """Speak a plan to its end, or until something newer ends it; then prepare the next turn's
+        prompt.
+        """
         if plan is not None:
             reply = Reply(
                 plan,
                 self._policy.task,
                 utterance_id=utterance.utterance_id if utterance is not None else "",
-                times=StageTimes(received=utterance.received_s if utterance is not None else math.nan),
+                times=StageTimes(
+                    received=utterance.received_s if utterance is not None else math.nan
+                ),
             )
             with self._lock:
                 self._reply = reply
@@ -319,7 +327,9 @@ class DialogueSession:
         self._prefill()
 
     def _messages(self, language: Language) -> tuple[ChatMessage, ...]:
-        """The prompt: the filled scene prompt, which stays the same from turn to turn, and the history."""
+        """The prompt: the filled scene prompt, which stays the same from turn to turn, and the
+        history.
+        """
         system = self._system_prompts.get(language)
         if system is None:
             policy, context = self._policy, self._policy.context
@@ -331,7 +341,8 @@ class DialogueSession:
                 language=language,
                 task=policy.task,
                 context=context,
-                # The model is asked only after the scan; working through the task before it says nothing.
+                # The model is asked only after the scan; working through the task before it says
+                # nothing.
                 disclose=policy.task is not None,
             )
         return self._prompts.conversation(system, self._history.turns(), language)
@@ -340,7 +351,7 @@ class DialogueSession:
         if len(self._inbox) == 0:
             self._worker.prefill(self._messages(self._policy.language))
 
-    # --- telling -------------------------------------------------------------------------------------------
+    # --- telling ---------------------------------------------------------------------------------
 
     def _raise_alert(
         self, severity: Severity, category: str, reason: str, utterance: Utterance | None

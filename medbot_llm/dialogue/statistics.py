@@ -54,7 +54,9 @@ class Statistics:
     _last_error: str = ""
 
     def note_reply(self, kind: ReplyKind, times: StageTimes, *, interrupted: bool) -> None:
-        """Count a finished reply; the times of an interrupted one would flatter, and are left out."""
+        """Count a finished reply; the times of an interrupted one would flatter, and are left
+        out.
+        """
         with self._lock:
             self._replies[str(kind)] += 1
             self._interrupted += interrupted

@@ -1,8 +1,8 @@
 """What every engine can do, whatever runs the model.
 
-An engine turns chat messages into pieces of text. It is synchronous and not thread-safe on purpose: one
-`EngineWorker` (worker.py) owns the thread on which every call is made, because llama.cpp loses half of its
-speed when several threads call it in turn.
+An engine turns chat messages into pieces of text. It is synchronous and not thread-safe on
+purpose: one `EngineWorker` (worker.py) owns the thread on which every call is made, because
+llama.cpp loses half of its speed when several threads call it in turn.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from medbot_llm.domain import ChatMessage
 from medbot_llm.domain import MedbotError
 
 ProgressCallback = Callable[[float], None]
-"""Called with the share that is done, 0.0 to 1.0; what it raises stops the work and comes out of the call."""
+"""Called with the share that is done, 0.0 to 1.0; what it raises stops the work and comes out of
+the call.
+"""
 
 
 class EngineError(MedbotError):
@@ -30,7 +32,9 @@ class ModelLoadError(EngineError):
 
 
 class PromptTooLongError(EngineError):
-    """System prompt and newest message do not fit the context window even without any older turn."""
+    """System prompt and newest message do not fit the context window even without any older
+    turn.
+    """
 
 
 class EngineUnavailableError(EngineError):
@@ -115,24 +119,29 @@ class Engine(Protocol):
     except `info`, which any thread may call at any time."""
 
     def load(self, progress: ProgressCallback) -> None:
-        """Make ready to serve. Raises ModelLoadError or EngineUnavailableError; may be called again later."""
+        """Make ready to serve. Raises ModelLoadError or EngineUnavailableError; may be called
+        again later.
+        """
 
     def prefill(self, messages: Sequence[ChatMessage], cancel: CancelToken) -> None:
-        """Work through the prompt ahead of time, so that a later `stream` that begins with the same
-        messages starts at once. Engines without a prompt cache do nothing. Returns early if cancelled."""
+        """Work through the prompt ahead of time, so that a later `stream` that begins with the
+        same messages starts at once. Engines without a prompt cache do nothing. Returns early if
+        cancelled."""
 
     def stream(
         self, messages: Sequence[ChatMessage], sampling: Sampling, cancel: CancelToken
     ) -> Iterator[str]:
         """Yield the reply piece by piece, one piece a token where the engine knows tokens.
 
-        The first message is the system prompt. Where the context window is too small the oldest turns are
-        left out, never the system prompt nor the newest message. Ends early, without an error, once `cancel`
-        is set. Raises PromptTooLongError, EngineUnavailableError or EngineError."""
+        The first message is the system prompt. Where the context window is too small the oldest
+        turns are left out, never the system prompt nor the newest message. Ends early, without an
+        error, once `cancel` is set. Raises PromptTooLongError, EngineUnavailableError or
+        EngineError."""
 
     def set_adapter(self, path: str, scale: float) -> None:
-        """Use the LoRA adapter at path (a file or the name a server knows it by) from the next reply on;
-        "" uses none. Raises ModelLoadError and keeps the former adapter if it does not fit the model."""
+        """Use the LoRA adapter at path (a file or the name a server knows it by) from the next
+        reply on; "" uses none. Raises ModelLoadError and keeps the former adapter if it does not
+        fit the model."""
 
     def info(self) -> EngineInfo:
         """What is loaded now."""

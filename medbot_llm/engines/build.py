@@ -45,7 +45,9 @@ class EngineSettings:
 
 
 def build_engine(settings: EngineSettings, locate: Callable[[str], Path] = Path) -> Engine:
-    """Make the engine, not loaded yet. `locate` finds the file of a model or adapter by its name."""
+    """Make the engine, not loaded yet. `locate` finds the file of a model or adapter by its
+    name.
+    """
     engine = _build(settings.kind, settings, locate)
     if settings.fallback is None or settings.fallback is settings.kind:
         return engine

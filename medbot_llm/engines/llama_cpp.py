@@ -1,11 +1,14 @@
 """llama.cpp in this process, through llama-cpp-python's low-level API.
 
-The high-level `llama_cpp.Llama` hides four things that a robot needs, so this engine stands on the C API that
-the same package exposes:
+The high-level `llama_cpp.Llama` hides four things that a robot needs, so this engine stands on the
+C API that the same package exposes:
 
-- *loading reports its progress*, and a damaged file is an error with llama.cpp's own reason, not a crash;
-- *a prefill can be stopped* while it runs, by llama.cpp's abort callback, without asking Python for its lock;
-- *the prompt's prefix stays* in the context's memory between calls, and only what differs is worked through;
+- *loading reports its progress*, and a damaged file is an error with llama.cpp's own reason, not a
+  crash;
+- *a prefill can be stopped* while it runs, by llama.cpp's abort callback, without asking Python
+  for its lock;
+- *the prompt's prefix stays* in the context's memory between calls, and only what differs is
+  worked through;
 - *a LoRA adapter is swapped* between two replies without loading the model again.
 
 Each call here must be made from one and the same thread (see `worker.py`).
@@ -44,8 +47,8 @@ SMALLEST_CONTEXT_TOKENS = 64
 REPEAT_PENALTY_WINDOW_TOKENS = 64
 """How far back the repeat penalty looks; llama.cpp's own default."""
 TURNS_DROPPED_AT_ONCE = 4
-"""Turns leave the context window in blocks of this many messages, so that the prompt's beginning, and with it
-the work kept from the last reply, stays the same for several turns."""
+"""Turns leave the context window in blocks of this many messages, so that the prompt's beginning,
+and with it the work kept from the last reply, stays the same for several turns."""
 ABORTED = 2
 """`llama_decode`'s return value when the abort callback stopped it."""
 
@@ -61,9 +64,11 @@ class LlamaCppOptions:
         n_ctx: Context window, tokens; cut to what the model was trained for.
         n_batch: Most tokens worked through in one step of a prefill.
         n_threads: CPU threads; 0 takes every core this process may use.
-        n_gpu_layers: Layers kept on the GPU; -1 all of them. Without a GPU build nothing is offloaded.
+        n_gpu_layers: Layers kept on the GPU; -1 all of them. Without a GPU build nothing is
+            offloaded.
         chat_template: A Jinja chat template instead of the GGUF's own; "" takes the GGUF's.
-        enable_thinking: Passed to the chat template; models like Qwen3 reason before they answer if it is True.
+        enable_thinking: Passed to the chat template; models like Qwen3 reason before they answer
+            if it is True.
         use_mmap: Map the file instead of reading it into memory.
     """
 
@@ -80,7 +85,9 @@ class LlamaCppOptions:
 
 
 class _LlamaLog:
-    """Routes llama.cpp's log into `logging`, and keeps its last errors to say why a load failed."""
+    """Routes llama.cpp's log into `logging`, and keeps its last errors to say why a load
+    failed.
+    """
 
     def __init__(self, lib: Any) -> None:
         self.errors: list[str] = []
@@ -132,11 +139,12 @@ def _load_library() -> Any:
 
 
 class _AbortFlag:
-    """A byte that llama.cpp's threads look at after every node of the graph, without Python's lock.
+    """A byte that llama.cpp's threads look at after every node of the graph, without Python's
+    lock.
 
-    A Python function as abort callback would take the GIL some 20,000 times a second. C's `strlen` has the
-    callback's shape, `bool f(void *)`: over this two-byte buffer it gives 0 while the first byte is NUL, and 1
-    once it is set.
+    A Python function as abort callback would take the GIL some 20,000 times a second. C's `strlen`
+    has the callback's shape, `bool f(void *)`: over this two-byte buffer it gives 0 while the
+    first byte is NUL, and 1 once it is set.
     """
 
     def __init__(self, lib: Any) -> None:
@@ -162,11 +170,11 @@ class _AbortFlag:
 
 
 class LlamaCppEngine:
-    """Words replies with a GGUF model through llama.cpp. See `Engine` for what each method promises."""
+    """Words replies with a GGUF model through llama.cpp. See `Engine` for what each method
+    promises.
+    """
 
-    def __init__(
-        self, options: LlamaCppOptions, locate: Callable[[str], Path] = Path
-    ) -> None:
+    def __init__(self, options: LlamaCppOptions, locate: Callable[[str], Path] = Path) -> None:
         """`locate` finds the file of a model or adapter, e.g. `ModelStore.resolve`."""
         self._options = options
         self._locate = locate
@@ -183,13 +191,14 @@ class LlamaCppEngine:
         # Tokens whose keys and values the context's memory holds, in order.
         self._evaluated: list[int] = []
 
-    # --- loading and freeing ------------------------------------------------------------------------------
+    # --- loading and freeing ---------------------------------------------------------------------
 
     def load(self, progress: ProgressCallback) -> None:
         """Load model, context, chat template and adapter; frees what was loaded before.
 
         Raises:
-            ModelLoadError: file missing, damaged, without a usable chat template, or out of memory.
+            ModelLoadError: file missing, damaged, without a usable chat template, or out of
+                memory.
         """
         self.close()
         path = self._locate(self._options.model)
@@ -248,8 +257,8 @@ class LlamaCppEngine:
         params.n_ctx = max(n_ctx, SMALLEST_CONTEXT_TOKENS)
         params.n_batch = min(self._options.n_batch, params.n_ctx)
         params.n_ubatch = params.n_batch
-        # Only the last token of a prompt needs logits; the default keeps room for all of them, which for a
-        # vocabulary of 150,000 is 300 MB.
+        # Only the last token of a prompt needs logits; the default keeps room for all of them,
+        # which for a vocabulary of 150,000 is 300 MB.
         params.n_outputs_max = 1
         params.n_threads = threads
         params.n_threads_batch = threads
@@ -278,7 +287,8 @@ class LlamaCppEngine:
         if not template:
             raise ModelLoadError(
                 f"{self._name} has no chat template, so it is not a chat model; "
-                "choose an instruction-tuned GGUF or give the template it was trained with (chat_template)"
+                "choose an instruction-tuned GGUF, or give the template it was trained with "
+                "(chat_template)"
             )
         lib, vocab = self._lib, self._vocab
         try:
@@ -293,7 +303,9 @@ class LlamaCppEngine:
         return formatter
 
     def _find_control_text(self) -> re.Pattern[str] | None:
-        """A pattern of every token text that this model's template uses as control, e.g. <|im_end|>."""
+        """A pattern of every token text that this model's template uses as control, e.g.
+        <|im_end|>.
+        """
         lib, vocab = self._lib, self._vocab
         texts = [
             self._token_text(token)
@@ -306,10 +318,12 @@ class LlamaCppEngine:
         return re.compile(alternatives) if alternatives else None
 
     def set_adapter(self, path: str, scale: float) -> None:
-        """Swap the LoRA adapter; "" takes it off. What was worked through with the old one is forgotten.
+        """Swap the LoRA adapter; "" takes it off. What was worked through with the old one is
+        forgotten.
 
         Raises:
-            ModelLoadError: not a GGUF adapter, or not one for this model. The former adapter stays.
+            ModelLoadError: not a GGUF adapter, or not one for this model. The former adapter
+                stays.
         """
         self._require_loaded()
         lib = self._lib
@@ -367,7 +381,7 @@ class LlamaCppEngine:
             context_tokens=self._n_ctx,
         )
 
-    # --- serving ------------------------------------------------------------------------------------------
+    # --- serving ---------------------------------------------------------------------------------
 
     def prefill(self, messages: Sequence[ChatMessage], cancel: CancelToken) -> None:
         """Work through `messages` up to where the next message's text would begin."""
@@ -385,7 +399,8 @@ class LlamaCppEngine:
         lib = self._lib
         prompt, rendered = self._fit(messages, sampling.max_tokens)
         if rendered.rstrip().endswith("<think>"):
-            # The template opened the model's thoughts for it: say so, or they would pass for the answer.
+            # The template opened the model's thoughts for it: say so, or they would pass for the
+            # answer.
             yield "<think>"
         if not self._evaluate(prompt, cancel):
             return
@@ -420,10 +435,12 @@ class LlamaCppEngine:
         self._require_loaded()
         return len(self._tokenize(text, add_special=False))
 
-    # --- prompt to tokens ---------------------------------------------------------------------------------
+    # --- prompt to tokens ------------------------------------------------------------------------
 
     def render(self, messages: Sequence[ChatMessage]) -> str:
-        """The prompt as the model's chat template writes it, with the reply's opening at its end."""
+        """The prompt as the model's chat template writes it, with the reply's opening at its
+        end.
+        """
         self._require_loaded()
         rows = [{"role": str(m.role), "content": self._harmless(m.content)} for m in messages]
         try:
@@ -431,7 +448,9 @@ class LlamaCppEngine:
                 messages=rows, enable_thinking=self._options.enable_thinking
             )
         except Exception as error:  # templates raise what they like
-            raise EngineError(f"the model's chat template refuses the messages: {error}") from error
+            raise EngineError(
+                f"the model's chat template refuses the messages: {error}"
+            ) from error
         return str(response.prompt)
 
     def encode(self, messages: Sequence[ChatMessage]) -> list[int]:
@@ -439,7 +458,8 @@ class LlamaCppEngine:
         return self._encode_rendered(self.render(messages))
 
     def _encode_rendered(self, rendered: str) -> list[int]:
-        # Templates that write the beginning-of-sequence token themselves must not get a second one.
+        # Templates that write the beginning-of-sequence token themselves must not get a second
+        # one.
         bos = self._token_text(self._lib.llama_vocab_bos(self._vocab))
         has_bos = bool(bos) and rendered.startswith(bos)
         return self._tokenize(rendered, add_special=not has_bos)
@@ -447,7 +467,8 @@ class LlamaCppEngine:
     def _harmless(self, text: str) -> str:
         """Take out text that this model's tokenizer would read as a control token.
 
-        The prompt builder neutralises what it fills in; this is the second line, by the model's own list."""
+        The prompt builder neutralises what it fills in; this is the second line, by the model's
+        own list."""
         return self._control_text.sub("", text) if self._control_text else text
 
     def _fit(self, messages: Sequence[ChatMessage], max_tokens: int) -> tuple[list[int], str]:
@@ -461,8 +482,9 @@ class LlamaCppEngine:
                 return tokens, rendered
             if len(turns) <= 1:
                 raise PromptTooLongError(
-                    f"the system prompt and the newest message need {len(tokens)} tokens, and only "
-                    f"{room} of n_ctx {self._n_ctx} are left beside the reply; raise n_ctx or lower max_tokens"
+                    f"the system prompt and the newest message need {len(tokens)} tokens, and "
+                    f"only {room} of n_ctx {self._n_ctx} are left beside the reply; raise n_ctx "
+                    "or lower max_tokens"
                 )
             turns = turns[min(TURNS_DROPPED_AT_ONCE, len(turns) - 1) :]
             while len(turns) > 1 and turns[0].role is not ChatRole.USER:
@@ -471,7 +493,8 @@ class LlamaCppEngine:
     def _shared_prefix(self, messages: Sequence[ChatMessage]) -> list[int]:
         """Tokens that begin every prompt which goes on from `messages` with a user's words.
 
-        Found by comparing two such prompts, since many templates refuse a prompt without a user's turn."""
+        Found by comparing two such prompts, since many templates refuse a prompt without a user's
+        turn."""
         one, other = (
             self.encode([*messages, ChatMessage(ChatRole.USER, probe)]) for probe in ("A", "一")
         )
@@ -500,13 +523,14 @@ class LlamaCppEngine:
         raw = self._lib.llama_vocab_get_text(self._vocab, token)
         return raw.decode("utf-8", "replace") if raw else ""
 
-    # --- the context's memory -----------------------------------------------------------------------------
+    # --- the context's memory --------------------------------------------------------------------
 
     def _evaluate(self, tokens: list[int], cancel: CancelToken) -> bool:
-        """Bring the memory to exactly `tokens`, working through only what differs; False if cancelled.
+        """Bring the memory to exactly `tokens`, working through only what differs; False if
+        cancelled.
 
-        From here on `cancel` also stops llama.cpp in the middle of its computation (on the CPU; a GPU is
-        stopped between two batches)."""
+        From here on `cancel` also stops llama.cpp in the middle of its computation (on the CPU; a
+        GPU is stopped between two batches)."""
         lib = self._lib
         assert self._abort is not None
         self._abort.arm(cancel)
@@ -587,7 +611,8 @@ def _check_gguf(path: Path, what: str) -> None:
             magic = file.read(len(GGUF_MAGIC))
     except FileNotFoundError:
         raise ModelLoadError(
-            f"the {what} file {path} does not exist; fetch one with `medbot models pull` or correct the path"
+            f"the {what} file {path} does not exist; fetch one with `medbot models pull` or "
+            "correct the path"
         ) from None
     except OSError as error:
         raise ModelLoadError(f"the {what} file {path} cannot be read: {error.strerror}") from error

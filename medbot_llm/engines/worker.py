@@ -1,11 +1,11 @@
 """One thread that owns an engine and makes every call to it.
 
-llama.cpp is not thread-safe, and measured on two cores it loses 40 % of its speed as soon as a second thread
-calls it in turn, because each caller brings a team of OpenMP threads of its own. So callers of any thread ask
-here, and only the worker's thread touches the engine, the load included.
+llama.cpp is not thread-safe, and measured on two cores it loses 40 % of its speed as soon as a
+second thread calls it in turn, because each caller brings a team of OpenMP threads of its own. So
+callers of any thread ask here, and only the worker's thread touches the engine, the load included.
 
-A prefill is work done ahead of need: at most one waits, a newer one replaces it, and a reply interrupts it
-unless the reply can use what it is working through.
+A prefill is work done ahead of need: at most one waits, a newer one replaces it, and a reply
+interrupts it unless the reply can use what it is working through.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 
 MAX_WAITING_JOBS = 8
 HUNG_AFTER_CANCEL_S = 2.0
-"""An engine that has not stopped this long after it was told to is taken for hung (a cancel takes llama.cpp
-under 0.4 s in the worst case, a prefill on two cores)."""
+"""An engine that has not stopped this long after it was told to is taken for hung (a cancel takes
+llama.cpp under 0.4 s in the worst case, a prefill on two cores)."""
 CLOSE_TIMEOUT_S = 10.0
 
 
@@ -69,7 +69,8 @@ class TokenStream:
         """`time.monotonic()` when the engine gave its first piece, s; NaN before."""
         self._timeouts = timeouts
         self._pieces: queue.SimpleQueue[str | _End] = queue.SimpleQueue()
-        # Waking up a consumer that waits for a slow engine is the only other thing a cancel must do.
+        # Waking up a consumer that waits for a slow engine is the only other thing a cancel must
+        # do.
         cancel.on_cancel(lambda: self._pieces.put(_End()))
 
     def put(self, piece: str) -> None:
@@ -95,7 +96,9 @@ class TokenStream:
                 item = self._pieces.get(timeout=timeout_s)
             except queue.Empty:
                 self.cancel.cancel()
-                raise EngineUnavailableError(f"the model gave no text for {timeout_s:g} s") from None
+                raise EngineUnavailableError(
+                    f"the model gave no text for {timeout_s:g} s"
+                ) from None
             if isinstance(item, _End):
                 if item.error is not None:
                     raise item.error
@@ -150,7 +153,9 @@ class EngineWorker:
         return self._engine.info()
 
     def load(self, progress: ProgressCallback) -> Future[None]:
-        """Load the engine. `progress` runs on the worker's thread; `close` stops a load under way."""
+        """Load the engine. `progress` runs on the worker's thread; `close` stops a load under
+        way.
+        """
 
         def report(share: float) -> None:
             if self._closing:
@@ -173,7 +178,9 @@ class EngineWorker:
         return self._submit_call(lambda: self._engine.set_adapter(path, scale))
 
     def prefill(self, messages: Sequence[ChatMessage]) -> None:
-        """Work through a prompt ahead of need; replaces a prefill that waits or runs. Never raises."""
+        """Work through a prompt ahead of need; replaces a prefill that waits or runs. Never
+        raises.
+        """
         cancel = CancelToken()
         wanted = tuple(messages)
 
@@ -223,7 +230,9 @@ class EngineWorker:
         return stream
 
     def close(self) -> None:
-        """Stop what runs, free the engine's memory and end the thread. Waits up to CLOSE_TIMEOUT_S."""
+        """Stop what runs, free the engine's memory and end the thread. Waits up to
+        CLOSE_TIMEOUT_S.
+        """
         with self._condition:
             if self._closing:
                 return
@@ -238,10 +247,12 @@ class EngineWorker:
             job.refuse(EngineUnavailableError("the engine is being shut down"))
         self._thread.join(CLOSE_TIMEOUT_S)
         if self._thread.is_alive():
-            logger.error("the engine did not stop within %g s; its memory is not freed", CLOSE_TIMEOUT_S)
+            logger.error(
+                "the engine did not stop within %g s; its memory is not freed", CLOSE_TIMEOUT_S
+            )
         self._status = ModelStatus.UNAVAILABLE
 
-    # --- inside -------------------------------------------------------------------------------------------
+    # --- inside ----------------------------------------------------------------------------------
 
     def _submit_call(self, call: Callable[[], None]) -> Future[None]:
         future: Future[None] = Future()
@@ -264,7 +275,9 @@ class EngineWorker:
         if self._closing:
             job.refuse(EngineUnavailableError("the engine was shut down"))
         elif len(self._jobs) >= MAX_WAITING_JOBS:
-            job.refuse(EngineUnavailableError(f"{MAX_WAITING_JOBS} requests wait for the model already"))
+            job.refuse(
+                EngineUnavailableError(f"{MAX_WAITING_JOBS} requests wait for the model already")
+            )
         else:
             self._jobs.append(job)
             self._condition.notify()

@@ -97,6 +97,7 @@ class LabelTerms:
         The order is dose, route, frequency, instructions. What the table does not know stays as
         written.
         """
+        join = _ZH_JOIN if language.is_chinese else _EN_JOIN
         said: list[str] = []
         for field in (
             self._dose(medication.dose, language),
@@ -106,11 +107,12 @@ class LabelTerms:
         ):
             for statement in field:
                 # "TID PC" and "after meals" say it twice; two equal numbers may be two facts.
-                if statement.text not in said or re.search(r"\d", statement.text):
+                is_repeated = any(statement.text in earlier.split(join) for earlier in said)
+                if not is_repeated or re.search(r"\d", statement.text):
                     said.append(statement.text)
         if not said:
             return ""
-        sentence = (_ZH_JOIN if language.is_chinese else _EN_JOIN).join(said)
+        sentence = join.join(said)
         if sentence[-1] in ".。!！?？":
             return sentence
         return sentence + ("。" if language.is_chinese else ".")

@@ -1,4 +1,5 @@
-"""A terminal that plays the robot's other nodes: it gives the task, scans, speaks, and shows every topic.
+"""A terminal that plays the robot's other nodes: it gives the task, scans, speaks, and shows every
+topic.
 
 For developers without a robot, for `make demo`, and to try a robot's dialogue by hand:
 
@@ -9,6 +10,7 @@ For developers without a robot, for `make demo`, and to try a robot's dialogue b
 from __future__ import annotations
 
 import argparse
+import contextlib
 import queue
 import sys
 import threading
@@ -20,6 +22,7 @@ from typing import Any
 import rclpy
 import yaml
 from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 from std_srvs.srv import Trigger
@@ -76,7 +79,7 @@ class Console(Node):
             for name in ("interrupt", "reset")
         }
 
-    # --- what comes back -----------------------------------------------------------------------------------
+    # --- what comes back -------------------------------------------------------------------------
 
     def _on_response(self, msg: Response) -> None:
         if msg.text:
@@ -100,7 +103,7 @@ class Console(Node):
         if (before.stage, before.identity) != (msg.stage, msg.identity):
             self.show("<", "dialogue_state", msg.stage, f"identity {msg.identity}")
 
-    # --- what the robot's other nodes do -------------------------------------------------------------------
+    # --- what the robot's other nodes do ---------------------------------------------------------
 
     def publish_context(self) -> None:
         """Say where the robot is."""
@@ -147,7 +150,7 @@ class Console(Node):
         if done.wait(SERVICE_TIMEOUT_S):
             self.show("<", f"dialogue_node/{name}", "", future.result().message)
 
-    # --- the conversation ----------------------------------------------------------------------------------
+    # --- the conversation ------------------------------------------------------------------------
 
     def wait_until_active(self) -> None:
         """Wait for dialogue_node to serve.
@@ -166,7 +169,8 @@ class Console(Node):
         """Play the script's steps, each to the end of the reply it brings.
 
         Args:
-            stop_after_scan: Leave out what comes after the scan that matches; a person goes on from there.
+            stop_after_scan: Leave out what comes after the scan that matches; a person goes on
+                from there.
 
         Raises:
             ScriptError: a step is not known, or brought no reply.
@@ -179,6 +183,9 @@ class Console(Node):
                 self.publish_task()
             elif set(step) == {"scan"} and step["scan"] in ScanResult.values():
                 self.scan(ScanResult(step["scan"]))
+            elif step == {"acknowledge": "alerts"}:
+                self.acknowledge_alerts()
+                continue
             elif set(step) == {"say"}:
                 self.say(str(step["say"]))
             else:
@@ -279,11 +286,9 @@ def _typed_so_far() -> str:
     return readline.get_line_buffer()
 
 
-def _spin(node: Node) -> None:
-    try:
-        rclpy.spin(node)
-    except ExternalShutdownException:
-        pass
+def _spin(executor: SingleThreadedExecutor) -> None:
+    with contextlib.suppress(ExternalShutdownException):
+        executor.spin()
 
 
 def main(args: list[str] | None = None) -> int:
@@ -299,10 +304,12 @@ def main(args: list[str] | None = None) -> int:
     options = parser.parse_args(remove_ros_args(argv)[1:])
     is_chat = sys.stdin.isatty() and not options.no_chat
     rclpy.init(args=argv)
-    node = None
+    executor = SingleThreadedExecutor()
+    spinner = threading.Thread(target=_spin, args=(executor,), name="ros")
     try:
         node = Console(read_script(options.script) if options.script else {})
-        threading.Thread(target=_spin, args=(node,), name="ros", daemon=True).start()
+        executor.add_node(node)
+        spinner.start()
         node.wait_until_active()
         node.play(stop_after_scan=is_chat)
         if is_chat:
@@ -313,6 +320,10 @@ def main(args: list[str] | None = None) -> int:
         print(f"console: {error}", file=sys.stderr)
         return 2
     finally:
+        # The thread must be out of C++ before the interpreter ends.
+        executor.shutdown()
+        if spinner.is_alive():
+            spinner.join()
         rclpy.try_shutdown()
     return 0
 

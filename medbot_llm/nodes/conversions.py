@@ -1,8 +1,9 @@
 """ROS messages to the plain data of `domain`, and back: the one place where the two meet.
 
-What comes in is checked here. A field that is missing or unknown gets its documented default, and a line in
-`problems` says so; what cannot be served at all raises `MessageError`. Text is neutralised and cut to length,
-since it is data that strangers can write (a name tag, a note, a recogniser's output).
+What comes in is checked here. A field that is missing or unknown gets its documented default, and
+a line in `problems` says so; what cannot be served at all raises `MessageError`. Text is
+neutralised and cut to length, since it is data that strangers can write (a name tag, a note, a
+recogniser's output).
 """
 
 from __future__ import annotations
@@ -76,11 +77,13 @@ def task_from_msg(
     if not task_id:
         raise MessageError("a delivery task without task_id was refused; give each task an id")
     if not medications:
-        raise MessageError(f"delivery task {task_id} was refused: it names no medication to deliver")
+        raise MessageError(
+            f"delivery task {task_id} was refused: it names no medication to deliver"
+        )
     if len(medications) < len(msg.medications):
         problems.append(
-            f"delivery task {task_id}: only {len(medications)} of {len(msg.medications)} medications "
-            f"are taken up; each needs a name, and {MAX_LIST_ENTRIES} are the most"
+            f"delivery task {task_id}: only {len(medications)} of {len(msg.medications)} "
+            f"medications are taken up; each needs a name, and {MAX_LIST_ENTRIES} are the most"
         )
     return DeliveryTask(
         task_id=task_id,
@@ -221,13 +224,17 @@ def _enum(kind: type[E], value: str, default: E, field: str, problems: list[str]
 
 
 @overload
-def _enum(kind: type[E], value: str, default: None, field: str, problems: list[str]) -> E | None: ...
+def _enum(
+    kind: type[E], value: str, default: None, field: str, problems: list[str]
+) -> E | None: ...
 
 
 def _enum(
     kind: type[E], value: str, default: E | None, field: str, problems: list[str]
 ) -> E | None:
-    """The member that value names; the default for "" and, with a problem noted, for anything unknown."""
+    """The member that value names; the default for "" and, with a problem noted, for anything
+    unknown.
+    """
     text = value.strip()
     if not text:
         return default
@@ -257,5 +264,3 @@ def _date(value: str, problems: list[str]) -> date | None:
     except ValueError:
         problems.append("a birth_date that is not an ISO 8601 date (1950-03-07) was left out")
         return None
-
-

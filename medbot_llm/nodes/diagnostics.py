@@ -1,4 +1,6 @@
-"""What `/diagnostics` says of the dialogue: one status for the model, one for the dialogue, one for safety."""
+"""What `/diagnostics` says of the dialogue: one status for the model, one for the dialogue, one
+for safety.
+"""
 
 from __future__ import annotations
 
@@ -118,7 +120,9 @@ def _safety(node_name: str, triage: str, verifier: str) -> DiagnosticStatus:
 
 
 def _status(name: str, level: bytes, message: str, values: dict[str, str]) -> DiagnosticStatus:
-    status = DiagnosticStatus(level=level, name=name, message=message, hardware_id=name.split(":")[0])
+    status = DiagnosticStatus(
+        level=level, name=name, message=message, hardware_id=name.split(":")[0]
+    )
     status.values = [KeyValue(key=key, value=value) for key, value in values.items() if value]
     return status
 

@@ -1,11 +1,13 @@
 """The ROS 2 node that lets the robot talk: topics in, `DialogueSession` in the middle, topics out.
 
-A managed (lifecycle) node. Configuring loads the model and says its progress; activating begins to serve;
-deactivating cancels the running reply and says so in its last chunk; cleaning up frees the memory. Callbacks
-only hand events over: the session's thread words the replies, the engine's thread runs the model.
+A managed (lifecycle) node. Configuring loads the model and says its progress; activating begins to
+serve; deactivating cancels the running reply and says so in its last chunk; cleaning up frees the
+memory. Callbacks only hand events over: the session's thread words the replies, the engine's
+thread runs the model.
 
-A model that cannot be loaded does not keep the node from serving, because what matters most needs no model:
-replies are prepared words then, and diagnostics say ERROR. Set `require_model` to fail instead.
+A model that cannot be loaded does not keep the node from serving, because what matters most needs
+no model: replies are prepared words then, and diagnostics say ERROR. Set `require_model` to fail
+instead.
 """
 
 from __future__ import annotations
@@ -76,7 +78,9 @@ PROBLEM_SHOWN_S = 30.0
 
 
 class DialogueNode(LifecycleNode):
-    """Talks with whoever stands before the robot. See README.md for its topics, services and parameters."""
+    """Talks with whoever stands before the robot. See README.md for its topics, services and
+    parameters.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("dialogue_node", **kwargs)
@@ -97,7 +101,7 @@ class DialogueNode(LifecycleNode):
         if self._settings["autostart"]:
             self._autostart = self.create_timer(0.0, self._on_autostart)
 
-    # --- lifecycle -----------------------------------------------------------------------------------------
+    # --- lifecycle -------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and make the topics."""
@@ -133,7 +137,9 @@ class DialogueNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Begin to serve. The current task, if its publisher still offers it, is taken up at once."""
+        """Begin to serve. The current task, if its publisher still offers it, is taken up at
+        once.
+        """
         assert self._worker is not None
         result = super().on_activate(state)
         self._session = DialogueSession(
@@ -232,7 +238,9 @@ class DialogueNode(LifecycleNode):
             self.get_logger().error(f"no model: {error}. Prepared words take its place.")
             return False
         took_s = time.monotonic() - started
-        self.get_logger().info(f"the model is ready after {took_s:.1f} s: {self._worker.info().model}")
+        self.get_logger().info(
+            f"the model is ready after {took_s:.1f} s: {self._worker.info().model}"
+        )
         return True
 
     def _advertise(self, kind: type, topic: str, profile: QoSProfile) -> LifecyclePublisher:
@@ -240,17 +248,23 @@ class DialogueNode(LifecycleNode):
         self._managed_publishers.append(publisher)
         return publisher
 
-    # --- messages in ---------------------------------------------------------------------------------------
+    # --- messages in -----------------------------------------------------------------------------
 
     def _subscribe(
-        self, kind: type, topic: str, serve: Callable[[Any, DialogueSession], None], profile: QoSProfile
+        self,
+        kind: type,
+        topic: str,
+        serve: Callable[[Any, DialogueSession], None],
+        profile: QoSProfile,
     ) -> Subscription:
         """Subscribe so that nothing is served while inactive, and no message can kill the node."""
 
         def on_message(msg: Any) -> None:
             session = self._session
             if session is None:
-                self.get_logger().warning(f"a message on {topic} was refused: the node is not active")
+                self.get_logger().warning(
+                    f"a message on {topic} was refused: the node is not active"
+                )
                 return
             try:
                 serve(msg, session)
@@ -307,10 +321,14 @@ class DialogueNode(LifecycleNode):
     def _on_alert_ack(self, msg: AlertAckMsg, session: DialogueSession) -> None:
         for alert in session.acknowledge(msg.alert_id):
             by = neutralise(msg.acknowledged_by, conversions.MAX_NAME_CHARS) or "someone"
-            self.get_logger().info(f"alert {alert.alert_id} ({alert.category}) acknowledged by {by}")
+            self.get_logger().info(
+                f"alert {alert.alert_id} ({alert.category}) acknowledged by {by}"
+            )
             self._publish_alert(alert, acknowledged=True)
 
-    def _on_interrupt(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _on_interrupt(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
         if self._session is None:
             response.success, response.message = False, "refused: the node is not active"
             return response
@@ -349,7 +367,7 @@ class DialogueNode(LifecycleNode):
         elif session is not None:
             session.prepare()
 
-    # --- messages out: SessionListener, called on the session's threads --------------------------------------
+    # --- messages out: SessionListener, called on the session's threads --------------------------
 
     def on_reply(self, chunk: ReplyChunk) -> None:
         """Publish a chunk, and its text for those who know only strings."""
@@ -360,7 +378,9 @@ class DialogueNode(LifecycleNode):
 
     def on_alert(self, alert: Alert) -> None:
         """Publish an alert for the first time."""
-        self.get_logger().warning(f"alert {alert.alert_id}: {alert.severity}, {alert.category}: {alert.reason}")
+        self.get_logger().warning(
+            f"alert {alert.alert_id}: {alert.severity}, {alert.category}: {alert.reason}"
+        )
         self._publish_alert(alert)
 
     def on_state(self, snapshot: Snapshot) -> None:
@@ -380,7 +400,7 @@ class DialogueNode(LifecycleNode):
         with self._context_may_end():
             self._alerts.publish(msg)
 
-    # --- diagnostics ---------------------------------------------------------------------------------------
+    # --- diagnostics -----------------------------------------------------------------------------
 
     def _on_tick(self) -> None:
         session = self._session
@@ -438,7 +458,8 @@ def _stop(signum: int, frame: object) -> None:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until Ctrl-C or SIGTERM."""
-    # ROS's own handlers end the context at once, and with it the chance to publish a reply's last chunk.
+    # ROS's own handlers end the context at once, and with it the chance to publish a reply's last
+    # chunk.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)

@@ -1,8 +1,8 @@
 """The parameters of `dialogue_node`: names, defaults, ranges and meaning in one table.
 
-The table declares them with descriptors, checks each change before it is taken, and turns them into the
-settings of the core. Those marked `live` may change at any time; the others only while the node is
-unconfigured, because they shape what configuring builds.
+The table declares them with descriptors, checks each change before it is taken, and turns them
+into the settings of the core. Those marked `live` may change at any time; the others only while
+the node is unconfigured, because they shape what configuring builds.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class ParameterSpec:
         if not is_right or (isinstance(value, bool) and wanted is not bool):
             return f"{self.name} takes a {wanted.__name__}, not {value!r}"
         if self.choices and value not in self.choices:
-            return f"{self.name} is one of {', '.join(c or repr(c) for c in self.choices)}, not {value!r}"
+            choices = ", ".join(choice or "''" for choice in self.choices)
+            return f"{self.name} is one of {choices}, not {value!r}"
         if isinstance(value, float) and not math.isfinite(value):
             return f"{self.name} takes a finite number, not {value}"
         below = self.low is not None and value < self.low
@@ -98,7 +99,9 @@ class ParameterSpec:
 
 ENGINES = EngineKind.values()
 DIALOGUE_PARAMETERS: tuple[ParameterSpec, ...] = (
-    ParameterSpec("autostart", False, "Configure and activate by itself, without a lifecycle manager."),
+    ParameterSpec(
+        "autostart", False, "Configure and activate by itself, without a lifecycle manager."
+    ),
     ParameterSpec(
         "default_scene",
         "ward",
@@ -123,36 +126,122 @@ DIALOGUE_PARAMETERS: tuple[ParameterSpec, ...] = (
         False,
         "Fail to configure where the model cannot be loaded, instead of serving prepared words.",
     ),
-    ParameterSpec("model", DEFAULT_MODEL, "Model for llama_cpp: an id of `medbot models list`, or a GGUF file."),
-    ParameterSpec("adapter", "", "LoRA adapter (GGUF file, id, or a server's name for it). Empty: none.", live=True),
-    ParameterSpec("adapter_scale", 1.0, "Strength of the adapter; 1 as trained, 0 off.", 0, 4, live=True),
-    ParameterSpec("llama_cpp.n_ctx", 4096, "Context window, tokens.", 64, 131072),
-    ParameterSpec("llama_cpp.n_batch", 512, "Most tokens of a prompt worked through in one step.", 16, 8192),
-    ParameterSpec("llama_cpp.n_threads", 0, "CPU threads; 0: every core the process may use.", 0, 256),
-    ParameterSpec("llama_cpp.n_gpu_layers", 0, "Layers on the GPU; -1: all.", -1, 1000),
-    ParameterSpec("llama_cpp.use_mmap", True, "Map the model file instead of reading it into memory."),
     ParameterSpec(
-        "llama_cpp.chat_template", "", "File of a Jinja chat template to use instead of the model's own. Empty: the model's."
+        "model",
+        DEFAULT_MODEL,
+        "Model for llama_cpp: an id of `medbot models list`, or a GGUF file.",
     ),
-    ParameterSpec("enable_thinking", False, "Let models that can think before they answer; their thoughts are never spoken."),
-    ParameterSpec("sampling.temperature", 0.3, "Randomness; 0 always takes the likeliest token.", 0, 2, live=True),
-    ParameterSpec("sampling.top_k", 40, "Choose among this many likeliest tokens; 0: all.", 0, 1000, live=True),
-    ParameterSpec("sampling.top_p", 0.9, "Choose among the tokens that make up this probability.", 0, 1, live=True),
-    ParameterSpec("sampling.min_p", 0.05, "Leave out tokens less likely than this share of the likeliest.", 0, 1, live=True),
-    ParameterSpec("sampling.repeat_penalty", 1.1, "Penalty on repeated tokens; 1: none.", 0.5, 2, live=True),
+    ParameterSpec(
+        "adapter",
+        "",
+        "LoRA adapter (GGUF file, id, or a server's name for it). Empty: none.",
+        live=True,
+    ),
+    ParameterSpec(
+        "adapter_scale", 1.0, "Strength of the adapter; 1 as trained, 0 off.", 0, 4, live=True
+    ),
+    ParameterSpec("llama_cpp.n_ctx", 4096, "Context window, tokens.", 64, 131072),
+    ParameterSpec(
+        "llama_cpp.n_batch", 512, "Most tokens of a prompt worked through in one step.", 16, 8192
+    ),
+    ParameterSpec(
+        "llama_cpp.n_threads", 0, "CPU threads; 0: every core the process may use.", 0, 256
+    ),
+    ParameterSpec("llama_cpp.n_gpu_layers", 0, "Layers on the GPU; -1: all.", -1, 1000),
+    ParameterSpec(
+        "llama_cpp.use_mmap", True, "Map the model file instead of reading it into memory."
+    ),
+    ParameterSpec(
+        "llama_cpp.chat_template",
+        "",
+        "File of a Jinja chat template to use instead of the model's own. Empty: the model's.",
+    ),
+    ParameterSpec(
+        "enable_thinking",
+        False,
+        "Let models that can think before they answer; their thoughts are never spoken.",
+    ),
+    ParameterSpec(
+        "sampling.temperature",
+        0.3,
+        "Randomness; 0 always takes the likeliest token.",
+        0,
+        2,
+        live=True,
+    ),
+    ParameterSpec(
+        "sampling.top_k",
+        40,
+        "Choose among this many likeliest tokens; 0: all.",
+        0,
+        1000,
+        live=True,
+    ),
+    ParameterSpec(
+        "sampling.top_p",
+        0.9,
+        "Choose among the tokens that make up this probability.",
+        0,
+        1,
+        live=True,
+    ),
+    ParameterSpec(
+        "sampling.min_p",
+        0.05,
+        "Leave out tokens less likely than this share of the likeliest.",
+        0,
+        1,
+        live=True,
+    ),
+    ParameterSpec(
+        "sampling.repeat_penalty", 1.1, "Penalty on repeated tokens; 1: none.", 0.5, 2, live=True
+    ),
     ParameterSpec("sampling.max_tokens", 200, "Longest reply, tokens.", 1, 4096, live=True),
-    ParameterSpec("sampling.seed", -1, "Seed of the random choice; -1: a new one each reply.", -1, 2**31 - 1, live=True),
-    ParameterSpec("timeouts.first_token_s", 15.0, "Longest wait for the model's first token, s; then prepared words.", 0.1, 600),
-    ParameterSpec("timeouts.between_tokens_s", 5.0, "Longest wait between two tokens, s.", 0.1, 600),
-    ParameterSpec("openai_api.base_url", "http://127.0.0.1:8000/v1", "Server for engine openai_api."),
+    ParameterSpec(
+        "sampling.seed",
+        -1,
+        "Seed of the random choice; -1: a new one each reply.",
+        -1,
+        2**31 - 1,
+        live=True,
+    ),
+    ParameterSpec(
+        "timeouts.first_token_s",
+        15.0,
+        "Longest wait for the model's first token, s; then prepared words.",
+        0.1,
+        600,
+    ),
+    ParameterSpec(
+        "timeouts.between_tokens_s", 5.0, "Longest wait between two tokens, s.", 0.1, 600
+    ),
+    ParameterSpec(
+        "openai_api.base_url", "http://127.0.0.1:8000/v1", "Server for engine openai_api."
+    ),
     ParameterSpec("openai_api.model", "", "Model name on that server; empty: the first it lists."),
-    ParameterSpec("openai_api.api_key_env", "OPENAI_API_KEY", "Environment variable that holds the server's key."),
-    ParameterSpec("openai_api.connect_timeout_s", 2.0, "Longest wait for a connection, s.", 0.1, 60),
+    ParameterSpec(
+        "openai_api.api_key_env",
+        "OPENAI_API_KEY",
+        "Environment variable that holds the server's key.",
+    ),
+    ParameterSpec(
+        "openai_api.connect_timeout_s", 2.0, "Longest wait for a connection, s.", 0.1, 60
+    ),
     ParameterSpec("scripted.file", "", "Script for engine scripted, a YAML file."),
-    ParameterSpec("prompts_directory", "", "Folder with a hospital's own prompts; empty: the built-in ones."),
+    ParameterSpec(
+        "prompts_directory", "", "Folder with a hospital's own prompts; empty: the built-in ones."
+    ),
     ParameterSpec("min_confidence", 0.35, "Speech recognised with less is asked for again.", 0, 1),
-    ParameterSpec("max_utterance_chars", 1000, "Longer speech is asked for again, shorter.", 20, 20000),
-    ParameterSpec("alert_repeat_s", 10.0, "An alert is published again after this long without acknowledgement, s.", 1, 600),
+    ParameterSpec(
+        "max_utterance_chars", 1000, "Longer speech is asked for again, shorter.", 20, 20000
+    ),
+    ParameterSpec(
+        "alert_repeat_s",
+        10.0,
+        "An alert is published again after this long without acknowledgement, s.",
+        1,
+        600,
+    ),
 )
 
 
@@ -185,7 +274,9 @@ class DialogueParameters:
                 continue
             problem = spec.check(change.value)
             if not problem and self.is_configured and not spec.live:
-                problem = f"{change.name} changes only while the node is unconfigured; clean it up first"
+                problem = (
+                    f"{change.name} changes only while the node is unconfigured; clean it up first"
+                )
             if problem:
                 return SetParametersResult(successful=False, reason=problem)
         return SetParametersResult(successful=True)

@@ -1,7 +1,7 @@
 """Quality of service of each topic.
 
-`LATCHED` (reliable, transient local, depth 1) is for what holds until it is replaced: a late joiner gets the
-current one. Both sides must ask for it, or the late joiner gets nothing.
+`LATCHED` (reliable, transient local, depth 1) is for what holds until it is replaced: a late
+joiner gets the current one. Both sides must ask for it, or the late joiner gets nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Where safety stands in a turn: triage before everything, the verifier before every sentence.
 
-The two protocols are the seams that the dialogue calls. `NoTriage` and `NoVerifier` judge nothing and say so in
-`name`, which diagnostics show at WARN: a robot that runs with them must not stand at a bed.
+The two protocols are the seams that the dialogue calls. `NoTriage` and `NoVerifier` judge nothing
+and say so in `name`, which diagnostics show at WARN: a robot that runs with them must not stand at
+a bed.
 """
 
 from __future__ import annotations

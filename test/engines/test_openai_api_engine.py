@@ -35,7 +35,7 @@ PROMPT = [
     ChatMessage(ChatRole.USER, "請問這是什麼藥？"),
 ]
 CANCEL_LIMIT_S = 0.2
-"""How soon a cancelled call must return, s; measured: 1 to 9 ms, the rest is for a busy machine."""
+"""How soon a cancelled call must return, s; measured: 1 to 9 ms, the rest is for busy ones."""
 TOO_LONG = (
     "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens."
 )

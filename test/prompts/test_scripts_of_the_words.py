@@ -13,7 +13,9 @@ ROOT = Path(str(packaged_resources()))
 # Each converter changes a text exactly where it is of the other script.
 TO_OWN_SCRIPT = {Language.ZH_HANT: opencc.OpenCC("s2t"), Language.ZH_HANS: opencc.OpenCC("t2s")}
 # Right in Taiwan, though the general table of Traditional Chinese prefers another form.
-USED_IN_TAIWAN = str.maketrans({"台": "臺", "才": "纔", "群": "羣", "床": "牀", "污": "汙"})
+USED_IN_TAIWAN = str.maketrans(
+    {"台": "臺", "才": "纔", "群": "羣", "床": "牀", "污": "汙", "吃": "喫"}
+)
 
 
 def texts(node):

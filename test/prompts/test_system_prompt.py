@@ -53,7 +53,11 @@ def test_every_combination_is_filled_and_begins_with_the_same_part(scene, group,
                     disclose=disclose,
                 )
                 assert text.startswith(front)
-                assert not re.search(r"[{}]|None|nan|：$|: $", text, re.MULTILINE)
+                assert not re.search(
+                    r"[{}]|\bNone\b|\bnan\b|^- .*[:：;；]\s*$|[;；]\s*[;；]|、、",
+                    text,
+                    re.MULTILINE,
+                )
                 assert "\n\n\n" not in text
                 assert text.strip() == text
 

@@ -1,4 +1,5 @@
-"""The set-up's command line: `python3 -m tools.bootstrap setup`, or `run -- PROGRAM …` in its environment."""
+"""The set-up's command line: `python3 -m tools.bootstrap setup`, or `run -- PROGRAM …` in its
+environment."""
 
 from __future__ import annotations
 
@@ -81,7 +82,8 @@ def _run(layout: Layout, program: Sequence[str]) -> int:
 
 @contextmanager
 def _only_one(layout: Layout, say: Say) -> Iterator[None]:
-    """Keep a second set-up of the same folder waiting; the system frees the lock of a dead process."""
+    """Keep a second set-up of the same folder waiting; the system frees the lock of a dead
+    process."""
     layout.ros.mkdir(parents=True, exist_ok=True)
     with (layout.ros / "setup.lock").open("w") as file:
         try:

@@ -1,7 +1,8 @@
-"""The variables with which ROS processes run, in one place: for make, for the tests and for a shell.
+"""The variables with which ROS processes run, in one place: for make, for the tests and for a
+shell.
 
-A sourced ROS 2 has set most of them already. ROS 2 from wheels has no setup script: the virtual environment is
-its prefix.
+A sourced ROS 2 has set most of them already. ROS 2 from wheels has no setup script: the virtual
+environment is its prefix.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ def ros_environment(
 ) -> dict[str, str]:
     """All environment variables of a process that uses ROS 2 and the built package.
 
-    Robots on the same network stay out of it by default (ROS_AUTOMATIC_DISCOVERY_RANGE); a value that is set
-    already stays.
+    Robots on the same network stay out of it by default (ROS_AUTOMATIC_DISCOVERY_RANGE); a value
+    that is set already stays.
 
     Args:
         layout: The set-up.
@@ -76,7 +77,8 @@ def environment_script(layout: Layout) -> str:
 
 
 def _python_folders(prefix: Path) -> list[Path]:
-    """Where the package's Python lies: ament names the folder after the Python version, Debian its own way."""
+    """Where the package's Python lies: ament names the folder after the Python version, Debian its
+    own way."""
     return sorted(
         {
             package.parent
@@ -87,7 +89,8 @@ def _python_folders(prefix: Path) -> list[Path]:
 
 
 def _leave_other_ros(environment: dict[str, str]) -> None:
-    """Take the folders of a sourced ROS 2 out of all paths: two distributions in one process don't mix."""
+    """Take the folders of a sourced ROS 2 out of all paths: two distributions in one process don't
+    mix."""
     if "AMENT_PREFIX_PATH" not in environment:
         return
     prefixes = [

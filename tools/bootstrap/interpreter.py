@@ -21,8 +21,8 @@ _SECONDS_TO_IMPORT = 60
 def find_python(layout: Layout) -> Path:
     """The Python to make the virtual environment from.
 
-    A sourced ROS 2 works with one Python only, the one its rclpy was built for. Wheels go with the Python that
-    runs this. Raises SetupError if there is none.
+    A sourced ROS 2 works with one Python only, the one its rclpy was built for. Wheels go with the
+    Python that runs this. Raises SetupError if there is none.
     """
     if layout.sourced:
         return _find_python_of_ros(layout.distro)

@@ -36,7 +36,8 @@ class Layout:
 
     @property
     def venv(self) -> Path:
-        """The virtual environment; the default distribution and a sourced one use plain `.venv`."""
+        """The virtual environment; the default distribution and a sourced one use plain
+        `.venv`."""
         plain = self.sourced or self.distro == DEFAULT_DISTRO
         return self.root / (".venv" if plain else f".venv-{self.distro}")
 
@@ -74,10 +75,12 @@ def find_layout(ros: str = "", root: Path = ROOT) -> Layout:
     """The set-up that is wanted here and now.
 
     Args:
-        ros: A distribution to take from wheels; "" the one that is sourced, else the default one's wheels.
+        ros: A distribution to take from wheels; "" the one that is sourced, else the default one's
+            wheels.
         root: The repository.
 
-    Raises SetupError if there are no wheels of that distribution, or if the folder can't be built in.
+    Raises SetupError if there are no wheels of that distribution, or if the folder can't be built
+    in.
     """
     if any(character.isspace() for character in str(root)):
         raise SetupError(f"ROS 2 can't be built below a path with spaces: move '{root}' elsewhere")

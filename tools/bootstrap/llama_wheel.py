@@ -1,9 +1,10 @@
 """Build llama-cpp-python for this processor, once, and keep the wheel.
 
-It comes as source only, and a plain `pip install` of it takes several times longer than this: left out here are
-what only other programs use (llama.cpp's common library for its command-line tools, and the vision library).
-By default llama.cpp is compiled for exactly the processor that it is built on, and such a wheel dies with an
-illegal instruction on a lesser one. So each kept wheel lies in a folder named after everything that made it.
+It comes as source only, and a plain `pip install` of it takes several times longer than this: left
+out here are what only other programs use (llama.cpp's common library for its command-line tools,
+and the vision library). By default llama.cpp is compiled for exactly the processor that it is
+built on, and such a wheel dies with an illegal instruction on a lesser one. So each kept wheel
+lies in a folder named after everything that made it.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ def find_kept_wheel(layout: Layout) -> Path | None:
 def build_wheel(layout: Layout, python: Path) -> Path:
     """Build the wheel unless it is there; its path.
 
-    One process builds at a time, others wait for it. What a build that was killed has compiled is used again.
-    Raises SetupError.
+    One process builds at a time, others wait for it. What a build that was killed has compiled is
+    used again. Raises SetupError.
     """
     folder = kept_wheel_folder(layout)
     folder.parent.mkdir(parents=True, exist_ok=True)

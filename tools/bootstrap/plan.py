@@ -1,7 +1,7 @@
 """The steps of the set-up in their order, and the two lanes on which they run.
 
-Compiling llama-cpp-python takes longest and needs nothing of the rest, and the rest waits for downloads a good
-part of its time: so they run side by side.
+Compiling llama-cpp-python takes longest and needs nothing of the rest, and the rest waits for
+downloads a good part of its time: so they run side by side.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ class Plan:
     def _drop_unfinished(self) -> None:
         """Delete what was being written when an earlier set-up was killed.
 
-        pip takes a package that is half installed for installed, and make a half written object file for good.
+        pip takes a package that is half installed for installed, and make a half written object
+        file for good.
         """
         if any(step.unfinished.exists() for step in (self.packages, self.project, self.llama)):
             shutil.rmtree(self.layout.venv)

@@ -44,7 +44,8 @@ def make_venv(layout: Layout, python: Path) -> None:
 def requirement_files(layout: Layout) -> list[Path]:
     """The pinned lists that this set-up installs."""
     names = [*REQUIREMENTS]
-    # An installed colcon goes with the installed ROS 2: the versions of what both use are theirs to choose.
+    # An installed colcon goes with the installed ROS 2: the versions of what both use are theirs
+    # to choose.
     if not (layout.sourced and shutil.which("colcon")):
         names.append("colcon")
     if not layout.sourced:
@@ -78,10 +79,11 @@ def install_project(layout: Layout) -> None:
 
 
 def localize_cmake_files(layout: Layout) -> int:
-    """Put this machine's paths into the CMake files of the ROS wheels; how many files were changed.
+    """Put this machine's paths into the CMake files of the ROS wheels; how many files were
+    changed.
 
-    The wheels' CMake files name Python's headers and site-packages where they were on the machine that built
-    the wheels.
+    The wheels' CMake files name Python's headers and site-packages where they were on the machine
+    that built the wheels.
     """
     probe = "import sysconfig; p = sysconfig.get_paths(); print(p['include']); print(p['purelib'])"
     answer = subprocess.run(
@@ -102,8 +104,8 @@ def localize_cmake_files(layout: Layout) -> int:
 def _without_numpy(layout: Layout, files: list[Path]) -> Path:
     """One list of all requirements that keeps the numpy which the installed ROS 2 was built with.
 
-    The messages' Python modules are compiled against numpy 1 in Humble and Jazzy, and numpy 2 refuses to load
-    such modules.
+    The messages' Python modules are compiled against numpy 1 in Humble and Jazzy, and numpy 2
+    refuses to load such modules.
     """
     probe = "import numpy; print(numpy.__version__)"
     answer = subprocess.run(

@@ -1,8 +1,9 @@
 """What a step is, and how one that is done is known.
 
-A step that has succeeded leaves a stamp: a file with the hash of everything that it depends on. As long as the
-hash stays the same the step is skipped. A stamp lies in the folder that the step fills, so that deleting the
-folder is enough to have it filled again. A step that was killed halfway leaves an `.unfinished` mark there
+A step that has succeeded leaves a stamp: a file with the hash of everything that it depends on. As
+long as the hash stays the same the step is skipped. A stamp lies in the folder that the step
+fills, so that deleting the folder is enough to have it filled again. A step that was killed
+halfway leaves an `.unfinished` mark there
 instead: what it had written can't be trusted then, and the plan starts that folder anew.
 """
 

@@ -25,7 +25,9 @@ def missing_packages(python: Path) -> list[str]:
     missing = [
         package for program, package in PACKAGES_OF_PROGRAMS.items() if not shutil.which(program)
     ]
-    answer = subprocess.run([python, "-I", "-c", _PROBE], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [python, "-I", "-c", _PROBE], capture_output=True, text=True, check=True
+    )
     has_headers, has_venv = (line == "True" for line in answer.stdout.split())
     if not has_headers:
         missing.append("python3-dev")
@@ -35,7 +37,8 @@ def missing_packages(python: Path) -> list[str]:
 
 
 def install(packages: list[str], logs: Path) -> None:
-    """Install Debian packages. Raises SetupError with the line to run where this process may not."""
+    """Install Debian packages. Raises SetupError with the line to run where this process may
+    not."""
     if not shutil.which("apt-get"):
         raise SetupError(
             f"missing here: {' '.join(packages)} (names of Debian packages): "

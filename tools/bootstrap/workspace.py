@@ -30,7 +30,9 @@ def workspace_inputs(layout: Layout) -> str:
         for file in layout.root.glob(pattern)
         if file.is_file() and file.suffix != ".pyc"
     ]
-    return digest(*(part for file in sorted(content) for part in (str(file), file)), *sorted(names))
+    return digest(
+        *(part for file in sorted(content) for part in (str(file), file)), *sorted(names)
+    )
 
 
 def build_workspace(layout: Layout) -> None:
@@ -57,8 +59,8 @@ def build_workspace(layout: Layout) -> None:
 def _link_sources(layout: Layout) -> Path:
     """A folder of links to what the package consists of.
 
-    CMake refuses to generate a package whose exported include folders (numpy's, in the virtual environment) lie
-    below its source folder, and .venv lies below the repository's root.
+    CMake refuses to generate a package whose exported include folders (numpy's, in the virtual
+    environment) lie below its source folder, and .venv lies below the repository's root.
     """
     source = layout.ros / "source"
     shutil.rmtree(source, ignore_errors=True)
