@@ -24,8 +24,8 @@ setup(
     name=NAME,
     version=VERSION,
     description=(
-        "The voice of a medicine-delivery robot: greets, checks identity by scan, explains what it "
-        "brings and answers questions, offline, in Chinese and English."
+        "The voice of a medicine-delivery robot: greets, checks identity by scan, explains what "
+        "it brings and answers questions, offline, in Chinese and English."
     ),
     long_description=README.read_text(encoding="utf-8") if README.is_file() else "",
     long_description_content_type="text/markdown",

@@ -159,12 +159,12 @@ class _AbortFlag:
         """Let `cancel`, and from now on no other token, stop the computation."""
         with self._lock:
             self._armed_for = cancel
-            self._buffer[0] = 0
+            self._buffer[0] = b"\0"
 
         def on_cancel() -> None:
             with self._lock:
                 if self._armed_for is cancel:
-                    self._buffer[0] = 1
+                    self._buffer[0] = b"\1"
 
         cancel.on_cancel(on_cancel)
 

@@ -11,7 +11,7 @@ from deliveries import full_task
 from medbot_llm.prompts.builder import PromptBuilder
 
 # Qwen tokens. Traditional Chinese takes about a fifth more of them than the other two.
-MAX_TOKENS_ONE_MEDICINE = 430
+MAX_TOKENS_ONE_MEDICINE = 420
 MAX_TOKENS_FORTY_MEDICINES = 1500
 
 

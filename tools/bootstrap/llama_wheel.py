@@ -27,6 +27,8 @@ from .steps import digest
 
 _COMMON_LIBRARY = re.compile(r"(set\(LLAMA_BUILD_COMMON )ON( CACHE)")
 _CPU_LINES = re.compile(r"^(?:flags|Features|model name|CPU part)\s*:.*$", re.MULTILINE)
+_DEFINES = ("LLAMA_BUILD_COMMON=OFF", "LLAVA_BUILD=OFF")
+"""How this build differs from the plain one; a part of the kept wheel's name."""
 _BUILD_VARIABLES = ("CMAKE_ARGS", "CC", "CXX", "CFLAGS", "CXXFLAGS", "CUDACXX", "CUDAARCHS")
 _DIGITS_OF_KEY = 12
 
@@ -37,7 +39,7 @@ def kept_wheel_folder(layout: Layout) -> Path:
     key = digest(
         pin,
         layout.requirements("llama-build"),
-        Path(__file__),
+        *_DEFINES,
         describe_processor(),
         " ".join(platform.libc_ver()),
         *(os.environ.get(name, "") for name in _BUILD_VARIABLES),
@@ -87,7 +89,14 @@ def build_wheel(layout: Layout, python: Path) -> Path:
 def _build(layout: Layout, python: Path, work: Path) -> None:
     tools = work / "tools"
     tools_python = tools / "bin" / "python"
-    pip = [tools_python, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    pip: list[str | Path] = [
+        tools_python,
+        "-I",
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--no-input",
+    ]
     ready = work / "ready"
     if not ready.exists():
         shutil.rmtree(work, ignore_errors=True)
@@ -104,7 +113,8 @@ def _build(layout: Layout, python: Path, work: Path) -> None:
         )
         run_logged(
             [
-                *(*pip, "download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:"),
+                *pip,
+                *("download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:"),
                 *("--require-hashes", "-r", layout.requirements("llama"), "--dest", work),
             ],
             layout.logs / "llama-download.log",
@@ -116,7 +126,8 @@ def _build(layout: Layout, python: Path, work: Path) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     run_logged(
         [
-            *(*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-cache-dir"),
+            *pip,
+            *("wheel", "--no-deps", "--no-build-isolation", "--no-cache-dir"),
             *("-C", "cmake.define.LLAVA_BUILD=OFF", "-C", f"build-dir={work / 'objects'}"),
             *("--wheel-dir", work / "wheel", work / "source"),
         ],

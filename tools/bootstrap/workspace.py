@@ -7,7 +7,6 @@ from pathlib import Path
 
 from .environment import environment_script
 from .environment import ros_environment
-from .layout import PACKAGE
 from .layout import Layout
 from .processes import run_logged
 from .steps import digest

@@ -1,0 +1,121 @@
+"""Start the robot's dialogue: `ros2 launch medbot_llm medbot.launch.py`.
+
+`--show-args` lists the arguments. Parameters come from a file, one for each kind of machine (see
+config/). An argument that is left empty leaves the file's value alone, so that one parameter can
+be changed on the command line without a copy of the file.
+"""
+
+from pathlib import Path
+
+from launch.actions import DeclareLaunchArgument
+from launch.actions import OpaqueFunction
+from launch.substitutions import LaunchConfiguration
+from launch.substitutions import PathJoinSubstitution
+from launch_ros.actions import LifecycleNode
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchContext
+from launch import LaunchDescription
+
+PACKAGE = "medbot_llm"
+DEFAULT_PARAMS_FILE = "cpu-2core.yaml"
+
+PARAMETER_OF_ARGUMENT = {
+    "model": "model",
+    "adapter": "adapter",
+    "scene": "default_scene",
+    "language": "default_language",
+}
+"""Argument -> the parameter that it overrides where it is not empty."""
+
+SIGTERM_TIMEOUT_S = "20"
+"""Ctrl-C lets the node publish the end of the running reply and free the model; launch's own 5 s
+are short for a large model on a busy machine."""
+
+ARGUMENTS = (
+    DeclareLaunchArgument(
+        "namespace", default_value="", description="Namespace, e.g. one for each robot of a fleet."
+    ),
+    DeclareLaunchArgument(
+        "params_file",
+        default_value=PathJoinSubstitution(
+            [FindPackageShare(PACKAGE), "config", DEFAULT_PARAMS_FILE]
+        ),
+        description="Parameter file: one of this package's config folder, or a copy of it.",
+    ),
+    DeclareLaunchArgument(
+        "model",
+        default_value="",
+        description="Id of `medbot models list`, or a GGUF file. Empty: as the file says.",
+    ),
+    DeclareLaunchArgument(
+        "adapter",
+        default_value="",
+        description="LoRA adapter, a GGUF file. Empty: as the file says.",
+    ),
+    DeclareLaunchArgument(
+        "scene",
+        default_value="",
+        choices=["", "ward", "pharmacy", "er", "home"],
+        description="Scene while no task names one. Empty: as the file says.",
+    ),
+    DeclareLaunchArgument(
+        "language",
+        default_value="",
+        choices=["", "zh-Hant", "zh-Hans", "en"],
+        description="Language until a task or a speaker brings another. Empty: as the file says.",
+    ),
+    DeclareLaunchArgument(
+        "autostart",
+        default_value="true",
+        choices=["true", "false"],
+        description="Configure and activate at once; false: a lifecycle manager does it.",
+    ),
+    DeclareLaunchArgument(
+        "log_level",
+        default_value="info",
+        choices=["debug", "info", "warn", "error", "fatal"],
+        description="Least severity that is logged.",
+    ),
+)
+
+
+def make_nodes(context: LaunchContext) -> list[LifecycleNode]:
+    """Make the nodes, now that the arguments have their values.
+
+    Raises:
+        RuntimeError: there is no parameter file of that name. Launch by itself would only warn,
+            and the node would run with the values of another machine.
+    """
+    given = {
+        argument.name: LaunchConfiguration(argument.name).perform(context)
+        for argument in ARGUMENTS
+    }
+    params_file = Path(given["params_file"]).expanduser()
+    if not params_file.is_file():
+        raise RuntimeError(f"params_file: there is no file {params_file}")
+    overrides = {
+        # Typed, or launch would read a model's name by the rules of YAML.
+        parameter: ParameterValue(given[argument], value_type=str)
+        for argument, parameter in PARAMETER_OF_ARGUMENT.items()
+        if given[argument]
+    }
+    overrides["autostart"] = ParameterValue(given["autostart"], value_type=bool)
+    return [
+        LifecycleNode(
+            package=PACKAGE,
+            executable="dialogue_node",
+            name="dialogue_node",
+            namespace=given["namespace"],
+            parameters=[str(params_file), overrides],
+            ros_arguments=["--log-level", given["log_level"]],
+            output="screen",
+            sigterm_timeout=SIGTERM_TIMEOUT_S,
+        )
+    ]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Describe the launch, as `ros2 launch` asks for it."""
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=make_nodes)])

@@ -1,0 +1,71 @@
+"""The real node in its own process, on a ROS domain of each test's own."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from node_test_kit import NodeProcess
+from node_test_kit import Robot
+
+SCRIPT = Path(__file__).with_name("answers.yaml")
+PATIENT = {"timeouts.first_token_s": 120.0, "timeouts.between_tokens_s": 60.0}
+"""Time-outs for a machine that other work keeps busy."""
+
+StartNode = Callable[..., NodeProcess]
+
+
+@pytest.fixture
+def domain_id() -> int:
+    """A ROS domain that no other test is likely to use; 1 to 100 is safe on every platform."""
+    return random.Random(os.urandom(8)).randint(1, 100)
+
+
+@pytest.fixture
+def start_node(domain_id: int, tmp_path: Path) -> Iterator[StartNode]:
+    """Start dialogue_node with parameters; it is stopped, and must stop well, after the test."""
+    processes: list[NodeProcess] = []
+
+    def start(**parameters: Any) -> NodeProcess:
+        values = {name.replace("__", "."): value for name, value in parameters.items()}
+        log = tmp_path / f"dialogue_node_{len(processes)}.log"
+        processes.append(NodeProcess(domain_id, log, PATIENT | values))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        was_alive = process.is_alive
+        status = process.stop()
+        print(f"--- log of dialogue_node (exit {status}):", process.log, sep="\n")
+        if was_alive:
+            assert status == 0, "the node did not end cleanly"
+        assert "Traceback" not in process.log
+
+
+@pytest.fixture
+def robot(domain_id: int) -> Iterator[Robot]:
+    """The rest of the robot."""
+    peer = Robot(domain_id)
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def talking_robot(start_node: StartNode, robot: Robot, small_model: Path) -> Robot:
+    """A robot whose node serves the small real model."""
+    robot.process = start_node(autostart=True, model=small_model, sampling__seed=1)
+    robot.wait_active()
+    return robot
+
+
+@pytest.fixture
+def scripted_robot(start_node: StartNode, robot: Robot) -> Robot:
+    """A robot whose node serves a script: for what does not depend on the model."""
+    robot.process = start_node(autostart=True, engine="scripted", scripted__file=SCRIPT)
+    robot.wait_active()
+    return robot
