@@ -101,7 +101,7 @@ def make_nodes(context: LaunchContext) -> list[LifecycleNode]:
         for argument, parameter in PARAMETER_OF_ARGUMENT.items()
         if given[argument]
     }
-    overrides["autostart"] = ParameterValue(given["autostart"], value_type=bool)
+    overrides["autostart"] = given["autostart"] == "true"
     return [
         LifecycleNode(
             package=PACKAGE,

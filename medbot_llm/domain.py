@@ -289,7 +289,7 @@ class StageTimes:
     received: float = math.nan
     first_token: float = math.nan
     first_sentence: float = math.nan
-    finished: float = math.nan
+    last_token: float = math.nan
     tokens: int = 0
     """Tokens that the model generated for this reply."""
 
@@ -304,7 +304,7 @@ class StageTimes:
     @property
     def tokens_per_second(self) -> float:
         """Generation speed after the first token; NaN for fewer than two tokens."""
-        span = self.finished - self.first_token
+        span = self.last_token - self.first_token
         return (self.tokens - 1) / span if self.tokens > 1 and span > 0 else math.nan
 
 

@@ -16,6 +16,9 @@ MAX_TURNS = 40
 bounds the memory of a conversation that never ends."""
 MAX_TURN_CHARS = 2000
 """Longest turn kept; of a longer one the end stays, because a question comes at the end."""
+TURNS_FORGOTTEN_AT_ONCE = 8
+"""The oldest turns go in blocks, so that the prompt's beginning, which the engine has worked
+through already, stays the same for several turns. Even: question and answer go together."""
 INTERRUPTED_MARK = "…"
 
 
@@ -32,7 +35,8 @@ class History:
     """The turns of one conversation, oldest first."""
 
     def __init__(self, max_turns: int = MAX_TURNS) -> None:
-        self._turns: deque[Turn] = deque(maxlen=max_turns)
+        self._max_turns = max_turns
+        self._turns: deque[Turn] = deque()
 
     def __len__(self) -> int:
         return len(self._turns)
@@ -68,5 +72,8 @@ class History:
             last.text += (" " if needs_space else joint) + text
         else:
             last = Turn(role, text)
+            if len(self._turns) >= self._max_turns:
+                for _ in range(min(TURNS_FORGOTTEN_AT_ONCE, len(self._turns))):
+                    self._turns.popleft()
             self._turns.append(last)
         last.text = last.text[-MAX_TURN_CHARS:]

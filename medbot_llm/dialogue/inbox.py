@@ -29,14 +29,19 @@ class Event:
         handle: What to do, on the dialogue's thread.
         utterance: The words, where the event is speech.
         supersedes: It ends whatever reply is under way or about to begin.
+        replaceable: Only the newest event of this name matters; one that waits goes when a newer
+            comes.
         overtaken: Newer speech came before this speech had its turn.
+        number: Place in the order of arrival, from 1; 0 not left yet.
     """
 
     name: str
     handle: Callable[[], None]
     utterance: Utterance | None = None
     supersedes: bool = False
+    replaceable: bool = False
     overtaken: bool = False
+    number: int = 0
 
 
 class Inbox:
@@ -47,6 +52,7 @@ class Inbox:
         self._condition = threading.Condition()
         self._events: deque[Event] = deque()
         self._closed = False
+        self._left = 0
         self.dropped = 0
         """Events lost because the line was full."""
 
@@ -54,10 +60,15 @@ class Inbox:
         return len(self._events)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether nothing more is taken in or given out."""
+        return self._closed
+
+    @property
     def has_superseding(self) -> bool:
-        """Whether something waits that ends a reply."""
+        """Whether something waits that ends a reply; the end of all counts."""
         with self._condition:
-            return any(event.supersedes for event in self._events)
+            return self._closed or any(event.supersedes for event in self._events)
 
     def leave(self, event: Event) -> bool:
         """Add an event; False if the inbox is closed."""
@@ -67,8 +78,14 @@ class Inbox:
             if event.utterance is not None:
                 for waiting in self._events:
                     waiting.overtaken |= waiting.utterance is not None
+            if event.replaceable:
+                older = [waiting for waiting in self._events if waiting.name == event.name]
+                for waiting in older:
+                    self._events.remove(waiting)
             if len(self._events) >= self._capacity:
                 self._drop_one()
+            self._left += 1
+            event.number = self._left
             self._events.append(event)
             self._condition.notify()
             return True

@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 AT_THE_RECEIVER = frozenset({TripStage.ARRIVED, TripStage.HANDING_OVER})
 ON_THE_WAY_BACK = frozenset({TripStage.RETURNING, TripStage.CHARGING})
+AT_WORK = (Stage.IDENTIFY, Stage.HANDOVER, Stage.QUESTIONS)
 SOMETHING_SAID = re.compile(r"\w")
 
 
@@ -93,8 +94,9 @@ class Policy:
         """Where the robot is taken to be: the task knows best, then the robot, then the
         setting.
         """
-        if self.task is not None:
-            return self.task.scene
+        task = self.task
+        if task is not None:
+            return task.scene
         return self.context.scene or self._settings.default_scene
 
     @property
@@ -109,12 +111,12 @@ class Policy:
 
     def on_task(self, task: DeliveryTask | None) -> Plan | None:
         """Take up a task, or drop the current one for None."""
-        had_task = self.task is not None
+        had_listener = self.stage in AT_WORK
         self.task = task
         self.identity = Identity.UNKNOWN
         if task is None:
             self.stage = Stage.IDLE
-            return self._prepared("task_cancelled", ReplyKind.FAREWELL) if had_task else None
+            return self._prepared("task_cancelled", ReplyKind.FAREWELL) if had_listener else None
         self.language = task.language
         trip = self.context.trip_stage
         if trip is None or trip in AT_THE_RECEIVER:
@@ -123,18 +125,27 @@ class Policy:
         return None
 
     def on_context(self, context: RobotContext) -> Plan | None:
-        """Note where the robot is; arriving greets, driving off says good-bye."""
+        """Note where the robot is; arriving greets, driving off says good-bye and locks."""
+        before, now = self.context.trip_stage, context.trip_stage
         self.context = context
-        if self.stage is Stage.APPROACH and context.trip_stage in AT_THE_RECEIVER:
+        if self.stage is Stage.APPROACH and now in AT_THE_RECEIVER:
             return self._greet()
-        if (
-            self.stage in (Stage.HANDOVER, Stage.QUESTIONS)
-            and context.trip_stage in ON_THE_WAY_BACK
-        ):
-            self.stage = Stage.LEAVE
-            self.identity = Identity.UNKNOWN
-            return self._prepared("farewell", ReplyKind.FAREWELL)
-        return None
+        if now is before or now is None or self.stage not in AT_WORK:
+            # A trip that stands as it stood is no news, whatever else changed: a scan may have
+            # opened the hand-over at the dock.
+            return None
+        if now in AT_THE_RECEIVER:
+            # It spoke with someone on its way, and comes only now to the one it was sent to.
+            has_travelled = before is not None and before not in AT_THE_RECEIVER
+            return self._greet() if has_travelled and self.stage is Stage.IDENTIFY else None
+        is_delivered = self.stage is not Stage.IDENTIFY
+        self.identity = Identity.UNKNOWN
+        if not is_delivered and now not in ON_THE_WAY_BACK:
+            self.stage = Stage.APPROACH
+            return None
+        self.stage = Stage.LEAVE
+        key = "farewell" if is_delivered else "farewell_undelivered"
+        return self._prepared(key, ReplyKind.FAREWELL)
 
     def on_scan(self, scan: IdentityScan) -> Plan | None:
         """Open the hand-over for a scan that matches this task, and for no other."""
@@ -164,9 +175,10 @@ class Policy:
 
     def on_utterance(self, utterance: Utterance, language: Language) -> Plan:
         """Plan the answer to what a person said in `language`."""
-        self.language = language
         if not SOMETHING_SAID.search(utterance.text) or self._is_doubtful(utterance):
+            # What was hardly heard does not tell a language either.
             return self._prepared("not_heard", ReplyKind.CLARIFICATION)
+        self.language = language
         if len(utterance.text) > self._settings.max_utterance_chars:
             return self._prepared("too_long", ReplyKind.CLARIFICATION)
         if self.stage is Stage.LEAVE:
@@ -193,10 +205,9 @@ class Policy:
     def restart(self) -> Plan | None:
         """Forget who stands there and begin again with the same task."""
         self.identity = Identity.UNKNOWN
-        if self.task is None or self.stage is Stage.APPROACH:
-            return None
-        self.language = self.task.language
-        return self._greet()
+        task = self.task
+        self.language = task.language if task is not None else self._settings.default_language
+        return self._greet() if task is not None and self.stage is not Stage.APPROACH else None
 
     def _greet(self) -> Plan:
         self.stage = Stage.IDENTIFY
@@ -218,8 +229,7 @@ def _belongs_to(scan: IdentityScan, task: DeliveryTask) -> bool:
         return False
     if scan.mismatched_identifiers:
         return False
-    is_patient = scan.subject_role is SpeakerRole.PATIENT or (
-        scan.subject_role is SpeakerRole.UNKNOWN and scan.source is ScanSource.WRISTBAND
-    )
+    # A wristband names its patient, whoever is said to have shown it.
+    is_patient = scan.subject_role is SpeakerRole.PATIENT or scan.source is ScanSource.WRISTBAND
     other_id = bool(scan.subject_id and task.patient_id) and scan.subject_id != task.patient_id
     return not (is_patient and other_id)

@@ -32,6 +32,7 @@ from medbot_llm.domain import ReplyKind
 from medbot_llm.domain import StageTimes
 from medbot_llm.engines.base import CancelToken
 from medbot_llm.engines.base import EngineError
+from medbot_llm.engines.base import EngineUnavailableError
 from medbot_llm.engines.base import Sampling
 from medbot_llm.engines.worker import EngineWorker
 from medbot_llm.safety.base import Verifier
@@ -52,6 +53,7 @@ class Reply:
     cancel: CancelToken = field(default_factory=CancelToken)
     reply_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     chunks: int = 0
+    sentences_said: int = 0
 
 
 class ReplySpeaker:
@@ -127,6 +129,8 @@ class ReplySpeaker:
                 logger.warning("a sentence was blocked (%s): %s", verdict.reason, verdict.detail)
                 self._statistics.note_blocked(verdict.reason)
                 return False
+            if reply.cancel.cancelled:
+                return False
             self._say(reply, plan.kind, sentence, is_last=is_last)
             spoken += 1
             if is_last:
@@ -152,13 +156,14 @@ class ReplySpeaker:
         spoken = False
         for piece in stream:
             times.tokens += 1
-            times.first_token = stream.first_token_at
+            times.first_token, times.last_token = stream.first_token_at, stream.last_token_at
             for sentence in splitter.feed(thinking.feed(piece)):
                 for text in _speakable(sentence, language, keep):
                     spoken = True
                     yield text, False
-        times.finished = time.monotonic()
         if stop_model.cancelled:
+            if not reply.cancel.cancelled:
+                raise EngineUnavailableError("the engine was stopped in mid-reply")
             return
         rest = [*splitter.feed(thinking.flush()), *splitter.flush()]
         texts = [text for sentence in rest for text in _speakable(sentence, language, keep)]
@@ -191,11 +196,17 @@ class ReplySpeaker:
             times=replace(reply.times),
         )
         reply.chunks += 1
-        if text:
-            self._history.speak(text)
-        if interrupted:
+        try:
+            self._publish(chunk)
+        except Exception as error:  # whoever listens must not break the reply
+            logger.exception("a chunk could not be published")
+            self._statistics.note_error(f"{type(error).__name__}: {error}")
+        else:
+            if text:
+                self._history.speak(text)
+                reply.sentences_said += 1
+        if interrupted and reply.sentences_said > 0:
             self._history.mark_interrupted()
-        self._publish(chunk)
         if is_last:
             self._statistics.note_reply(kind, reply.times, interrupted=interrupted)
 

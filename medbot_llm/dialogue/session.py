@@ -26,6 +26,7 @@ from medbot_llm.dialogue.history import History
 from medbot_llm.dialogue.inbox import Event
 from medbot_llm.dialogue.inbox import Inbox
 from medbot_llm.dialogue.language import detect_language
+from medbot_llm.dialogue.language import to_script
 from medbot_llm.dialogue.phrases import Phrases
 from medbot_llm.dialogue.policy import Plan
 from medbot_llm.dialogue.policy import Policy
@@ -44,6 +45,7 @@ from medbot_llm.domain import ModelStatus
 from medbot_llm.domain import ReplyChunk
 from medbot_llm.domain import ReplyKind
 from medbot_llm.domain import RobotContext
+from medbot_llm.domain import ScanResult
 from medbot_llm.domain import Scene
 from medbot_llm.domain import Severity
 from medbot_llm.domain import SpeakerRole
@@ -57,6 +59,7 @@ from medbot_llm.prompts.builder import PromptBuilder
 from medbot_llm.safety.base import NoTriage
 from medbot_llm.safety.base import NoVerifier
 from medbot_llm.safety.base import Triage
+from medbot_llm.safety.base import TriageResult
 from medbot_llm.safety.base import Verifier
 
 logger = logging.getLogger(__name__)
@@ -114,6 +117,7 @@ class DialogueSession:
         self._worker = worker
         self._listener = listener
         self._prompts = prompts
+        self._terms = terms
         self._policy = Policy(phrases, terms, policy or PolicySettings())
         self._sampling = sampling or Sampling()
         self._triage = triage or NoTriage()
@@ -125,7 +129,11 @@ class DialogueSession:
         )
         self._inbox = Inbox()
         self._lock = threading.Lock()
+        self._task_lock = threading.Lock()
+        # Reentrant: a listener may ask for the state while it is told.
+        self._state_lock = threading.RLock()
         self._reply: Reply | None = None
+        self._event_number = 0
         self._latest_reply_id = ""
         self._latest_task: DeliveryTask | None = None
         self._open_alerts: dict[str, Alert] = {}
@@ -136,19 +144,23 @@ class DialogueSession:
 
     def start(self) -> None:
         """Begin to serve, and prepare the prompt for whoever speaks first."""
+        for language in (Language.ZH_HANT, Language.ZH_HANS):
+            # The first conversion loads tables for a tenth of a second: not in a patient's turn.
+            detect_language(to_script("藥", language), language)
         self._thread.start()
         self.prepare()
 
     def task_arrived(self, task: DeliveryTask | None) -> None:
         """Take up a task; None withdraws the current one. The same task again changes nothing."""
-        if task == self._latest_task:
-            return
-        self._latest_task = task
-        self._leave(Event("task", lambda: self._on_task(task), supersedes=True))
+        with self._task_lock:
+            if task == self._latest_task:
+                return
+            self._latest_task = task
+            self._leave(Event("task", lambda: self._on_task(task), supersedes=True))
 
     def context_changed(self, context: RobotContext) -> None:
         """Note where the robot is and how it stands."""
-        self._leave(Event("robot context", lambda: self._on_context(context)))
+        self._leave(Event("robot context", lambda: self._on_context(context), replaceable=True))
 
     def identity_scanned(self, scan: IdentityScan) -> None:
         """Note what the scanner read."""
@@ -160,7 +172,12 @@ class DialogueSession:
         """
         if math.isnan(utterance.received_s):
             utterance = replace(utterance, received_s=time.monotonic())
-        result = self._triage.assess(utterance, self._latest_task)
+        try:
+            result = self._triage.assess(utterance, self._latest_task)
+        except Exception as error:  # speech must be answered even if its judge fails
+            logger.exception("the triage failed")
+            self._statistics.note_error(f"triage: {type(error).__name__}: {error}")
+            result = TriageResult()
         if result.severity is not None:
             self._raise_alert(result.severity, result.category, result.reason, utterance)
         self._leave(
@@ -169,13 +186,7 @@ class DialogueSession:
 
     def interrupt(self) -> str:
         """Stop the running reply; returns its id, or "" where there was none to stop."""
-        with self._lock:
-            reply = self._reply
-        # Words of an emergency are said to their end.
-        if reply is None or reply.plan.kind is ReplyKind.EMERGENCY:
-            return ""
-        reply.cancel.cancel()
-        return reply.reply_id
+        return self._interrupt()
 
     def reset(self) -> None:
         """Forget the conversation and who stands there, and begin again with the same task."""
@@ -185,7 +196,7 @@ class DialogueSession:
         """Let the engine work through the prompt ahead of need, for instance after its adapter was
         swapped.
         """
-        self._leave(Event("prompt preparation", self._prefill))
+        self._leave(Event("prompt preparation", self._prefill, replaceable=True))
 
     def acknowledge(self, alert_id: str) -> list[Alert]:
         """Close an alert, or every open one for ""; returns those that were open."""
@@ -229,9 +240,10 @@ class DialogueSession:
             replying = self._reply is not None
             open_alerts = tuple(self._open_alerts)
         policy = self._policy
+        task = policy.task
         return Snapshot(
             stage=policy.stage,
-            task_id=policy.task.task_id if policy.task is not None else "",
+            task_id=task.task_id if task is not None else "",
             scene=policy.scene,
             language=policy.language,
             identity=policy.identity,
@@ -247,10 +259,24 @@ class DialogueSession:
 
     def _leave(self, event: Event) -> None:
         if self._inbox.leave(event) and event.supersedes:
-            self.interrupt()
+            # By now the dialogue may have taken this very event, or a newer one: those replies
+            # stay.
+            self._interrupt(older_than=event.number)
+
+    def _interrupt(self, older_than: float = math.inf) -> str:
+        """Stop the running reply if it answers an event that came before that number."""
+        with self._lock:
+            reply, number = self._reply, self._event_number
+        # Words of an emergency are said to their end.
+        if reply is None or number >= older_than or reply.plan.kind is ReplyKind.EMERGENCY:
+            return ""
+        reply.cancel.cancel()
+        return reply.reply_id
 
     def _serve(self) -> None:
         while (event := self._inbox.take()) is not None:
+            with self._lock:
+                self._event_number = event.number
             try:
                 if event.overtaken and event.utterance is not None:
                     self._on_overtaken(event.utterance)
@@ -272,7 +298,8 @@ class DialogueSession:
 
     def _on_scan(self, scan: IdentityScan) -> None:
         plan = self._policy.on_scan(scan)
-        if plan is not None and self._policy.identity is Identity.MISMATCH:
+        is_read = scan.result is not ScanResult.UNREADABLE
+        if plan is not None and is_read and self._policy.identity is Identity.MISMATCH:
             reason = f"what was scanned ({scan.source}) does not belong to the task"
             self._raise_alert(Severity.NURSE, "identity_mismatch", reason, None)
         self._say(plan)
@@ -339,7 +366,8 @@ class DialogueSession:
                 scene=policy.scene,
                 patient_group=policy.patient_group,
                 language=language,
-                task=policy.task,
+                # A label that says QD is worded first: small models do not read prescriptions.
+                task=self._terms.worded_task(policy.task, language) if policy.task else None,
                 context=context,
                 # The model is asked only after the scan; working through the task before it says
                 # nothing.
@@ -348,7 +376,7 @@ class DialogueSession:
         return self._prompts.conversation(system, self._history.turns(), language)
 
     def _prefill(self) -> None:
-        if len(self._inbox) == 0:
+        if len(self._inbox) == 0 and not self._inbox.is_closed:
             self._worker.prefill(self._messages(self._policy.language))
 
     # --- telling ---------------------------------------------------------------------------------
@@ -371,8 +399,20 @@ class DialogueSession:
             language=self._policy.language,
         )
         with self._lock:
+            told = [(a.category, a.reason, a.task_id, a.words) for a in self._open_alerts.values()]
+            if (category, reason, alert.task_id, alert.words) in told:
+                # A scanner that reads the same wristband ten times a second calls for one nurse.
+                return
             self._open_alerts[alert.alert_id] = alert
-        self._listener.on_alert(alert)
+        try:
+            self._listener.on_alert(alert)
+        except Exception:  # whoever listens must not silence the robot; the alert stays open
+            logger.exception("an alert could not be published")
 
     def _tell_state(self) -> None:
-        self._listener.on_state(self.snapshot())
+        # Read and told under one lock, so that no older state is told after a newer one.
+        with self._state_lock:
+            try:
+                self._listener.on_state(self.snapshot())
+            except Exception:  # whoever listens must not silence the robot
+                logger.exception("the state could not be published")

@@ -49,6 +49,8 @@ REPEAT_PENALTY_WINDOW_TOKENS = 64
 TURNS_DROPPED_AT_ONCE = 4
 """Turns leave the context window in blocks of this many messages, so that the prompt's beginning,
 and with it the work kept from the last reply, stays the same for several turns."""
+TEMPLATE_PROBE = "7f3a"
+"""A user's words that no template contains by itself."""
 ABORTED = 2
 """`llama_decode`'s return value when the abort callback stopped it."""
 
@@ -190,6 +192,7 @@ class LlamaCppEngine:
         self._n_ctx = 0
         # Tokens whose keys and values the context's memory holds, in order.
         self._evaluated: list[int] = []
+        self._latest_max_tokens = Sampling().max_tokens
 
     # --- loading and freeing ---------------------------------------------------------------------
 
@@ -297,7 +300,10 @@ class LlamaCppEngine:
                 bos_token=self._token_text(lib.llama_vocab_bos(vocab)),
                 eos_token=self._token_text(lib.llama_vocab_eos(vocab)),
             )
-            formatter(messages=[{"role": "user", "content": "?"}])
+            probe = [("system", "-"), ("user", "-"), ("assistant", "-"), ("user", TEMPLATE_PROBE)]
+            prompt = formatter(messages=[{"role": r, "content": c} for r, c in probe]).prompt
+            if TEMPLATE_PROBE not in prompt:
+                raise ValueError("it leaves out what the user says")
         except (jinja2.TemplateError, ValueError, TypeError) as error:
             raise ModelLoadError(f"the chat template cannot be used: {error}") from error
         return formatter
@@ -362,6 +368,7 @@ class LlamaCppEngine:
         if self._model:
             lib.llama_model_free(self._model)
             self._model = None
+            _return_freed_memory()
         self._vocab = None
         self._formatter = None
         self._adapter_path = ""
@@ -387,9 +394,9 @@ class LlamaCppEngine:
         """Work through `messages` up to where the next message's text would begin."""
         self._require_loaded()
         tokens = self._shared_prefix(messages)
-        if len(tokens) > self._n_ctx:
-            return
-        self._evaluate(tokens, cancel)
+        # What does not fit will be shortened by `stream`, and then begins differently.
+        if 0 < len(tokens) <= self._room(self._latest_max_tokens):
+            self._evaluate(tokens, cancel)
 
     def stream(
         self, messages: Sequence[ChatMessage], sampling: Sampling, cancel: CancelToken
@@ -397,6 +404,7 @@ class LlamaCppEngine:
         """Generate the reply, one piece a token."""
         self._require_loaded()
         lib = self._lib
+        self._latest_max_tokens = sampling.max_tokens
         prompt, rendered = self._fit(messages, sampling.max_tokens)
         if rendered.rstrip().endswith("<think>"):
             # The template opened the model's thoughts for it: say so, or they would pass for the
@@ -469,12 +477,21 @@ class LlamaCppEngine:
 
         The prompt builder neutralises what it fills in; this is the second line, by the model's
         own list."""
-        return self._control_text.sub("", text) if self._control_text else text
+        if self._control_text is None:
+            return text
+        # What one pass takes out can bring together another one: "<|im_<|im_end|>end|>".
+        while (harmless := self._control_text.sub("", text)) != text:
+            text = harmless
+        return text
+
+    def _room(self, max_tokens: int) -> int:
+        """Tokens of the context window that a prompt may take beside a reply of max_tokens."""
+        return self._n_ctx - min(max_tokens, self._n_ctx // 2)
 
     def _fit(self, messages: Sequence[ChatMessage], max_tokens: int) -> tuple[list[int], str]:
         """Encode as many of the newest turns as fit beside the system prompt and the reply."""
         system, turns = list(messages[:1]), list(messages[1:])
-        room = self._n_ctx - min(max_tokens, self._n_ctx // 2)
+        room = self._room(max_tokens)
         while True:
             rendered = self.render([*system, *turns])
             tokens = self._encode_rendered(rendered)
@@ -602,6 +619,17 @@ class LlamaCppEngine:
 
     def _reason(self, default: str) -> str:
         return (_log.reason() if _log else "") or default
+
+
+def _return_freed_memory() -> None:
+    """Give the pages of a freed model back to the system, where the C library is glibc.
+
+    A model's vocabulary is hundreds of thousands of small blocks; glibc keeps them with the
+    thread that loaded it, 50 MB for each load by a new thread.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _check_gguf(path: Path, what: str) -> None:

@@ -11,6 +11,7 @@ interrupts it unless the reply can use what it is working through.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -67,6 +68,10 @@ class TokenStream:
         self.cancel = cancel
         self.first_token_at = float("nan")
         """`time.monotonic()` when the engine gave its first piece, s; NaN before."""
+        self.last_token_at = float("nan")
+        """Likewise for its latest piece."""
+        self.timed_out = False
+        """Whether the consumer gave up waiting for a piece."""
         self._timeouts = timeouts
         self._pieces: queue.SimpleQueue[str | _End] = queue.SimpleQueue()
         # Waking up a consumer that waits for a slow engine is the only other thing a cancel must
@@ -75,8 +80,9 @@ class TokenStream:
 
     def put(self, piece: str) -> None:
         """Hand over a piece (the worker's side)."""
-        if self.first_token_at != self.first_token_at:
-            self.first_token_at = time.monotonic()
+        self.last_token_at = time.monotonic()
+        if math.isnan(self.first_token_at):
+            self.first_token_at = self.last_token_at
         self._pieces.put(piece)
 
     def finish(self, error: BaseException | None = None) -> None:
@@ -95,6 +101,7 @@ class TokenStream:
             try:
                 item = self._pieces.get(timeout=timeout_s)
             except queue.Empty:
+                self.timed_out = True
                 self.cancel.cancel()
                 raise EngineUnavailableError(
                     f"the model gave no text for {timeout_s:g} s"
@@ -189,10 +196,11 @@ class EngineWorker:
                 self._engine.prefill(wanted, cancel)
 
         with self._condition:
-            if self._is_running_prefill_of(wanted):
-                return
             self._drop_waiting_prefill()
-            self._cancel_running_prefill()
+            if not self._is_running_prefill_of(wanted):
+                self._cancel_running_prefill()
+            elif self._running is not None and self._running.messages == wanted:
+                return
             self._append(_Job(run, self._note_failure, cancel, messages=wanted))
 
     def stream(
@@ -226,7 +234,7 @@ class EngineWorker:
             if not self._is_running_prefill_of(wanted):
                 self._cancel_running_prefill()
             self._append(_Job(run, refuse, cancel))
-        cancel.on_cancel(self._note_cancel)
+        cancel.on_cancel(lambda: self._note_cancel(stream))
         return stream
 
     def close(self) -> None:
@@ -258,12 +266,14 @@ class EngineWorker:
         future: Future[None] = Future()
 
         def run() -> None:
-            call()
-            future.set_result(None)
+            if future.set_running_or_notify_cancel():
+                call()
+                future.set_result(None)
 
         def refuse(error: BaseException) -> None:
             self._note_failure(error)
-            future.set_exception(error)
+            if not future.done():
+                future.set_exception(error)
 
         with self._condition:
             self._drop_waiting_prefill()
@@ -287,18 +297,25 @@ class EngineWorker:
             self._jobs.remove(job)
 
     def _cancel_running_prefill(self) -> None:
-        if self._running is not None and self._running.messages is not None:
-            self._running.cancel.cancel()
+        running = self._running
+        if running is not None and running.messages is not None:
+            running.cancel.cancel()
+            self._cancelled_at = self._cancelled_at or time.monotonic()
 
     def _is_running_prefill_of(self, messages: tuple[ChatMessage, ...]) -> bool:
         """Whether a prefill runs whose work the prompt `messages` begins with."""
-        running = self._running.messages if self._running is not None else None
-        return running is not None and messages[: len(running)] == running
+        running = self._running
+        if running is None or running.messages is None or running.cancel.cancelled:
+            return False
+        return messages[: len(running.messages)] == running.messages
 
-    def _note_cancel(self) -> None:
+    def _note_cancel(self, stream: TokenStream) -> None:
         with self._condition:
+            if stream.timed_out:
+                # A prefill that kept a reply waiting this long does not come to an end by itself.
+                self._cancel_running_prefill()
             if self._running is not None and self._running.cancel.cancelled:
-                self._cancelled_at = time.monotonic()
+                self._cancelled_at = self._cancelled_at or time.monotonic()
 
     def _note_failure(self, error: BaseException) -> None:
         self._error = str(error) or type(error).__name__
@@ -313,10 +330,14 @@ class EngineWorker:
                     break
                 job = self._running = self._jobs.popleft()
             try:
-                job.run()
+                if not job.cancel.cancelled:
+                    job.run()
             except Exception as error:  # the thread must outlive whatever an engine raises
                 job.refuse(error)
             with self._condition:
                 self._running = None
                 self._cancelled_at = None
-        self._engine.close()
+        try:
+            self._engine.close()
+        except Exception:  # whatever it left behind, the thread ends here
+            logger.exception("the engine did not close")

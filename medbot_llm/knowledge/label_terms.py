@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from medbot_llm.domain import DeliveryTask
 from medbot_llm.domain import Language
 from medbot_llm.domain import MedbotError
 from medbot_llm.domain import Medication
@@ -46,6 +47,7 @@ class _Term:
     en_plural: str
     is_amount: bool
     is_glue: bool
+    is_verb: bool
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,11 @@ class LabelTerms:
             instructions=words(medication.instructions),
         )
 
+    def worded_task(self, task: DeliveryTask, language: Language) -> DeliveryTask:
+        """Return the task with all its labels in words of `language`."""
+        worded = tuple(self.worded(medication, language) for medication in task.medications)
+        return replace(task, medications=worded)
+
     def spoken_name(self, medication: Medication, language: Language) -> str:
         """Return the name to say: the Chinese one with its strength in Chinese, else the label's
         name."""
@@ -169,6 +176,7 @@ class LabelTerms:
             written,
         )
         text = ""
+        parts: list[tuple[_Term, str]] = []
         last: _Term | None = None
         is_amount = False
         position = 0
@@ -196,10 +204,22 @@ class LabelTerms:
             # Digits are set off from Chinese characters, as in "服用 2 顆".
             text += " " if re.search(r"[\u4e00-\u9fff]$", text) and words[0].isdigit() else ""
             text += words
+            parts.append((term, words))
             is_amount = is_amount or (last is None and term.is_amount)
             last = term
             position = match.end()
-        return _Statement(text, is_amount) if text else None
+        return _Statement(self._in_word_order(parts, language) or text, is_amount) if text else None
+
+    @staticmethod
+    def _in_word_order(parts: list[tuple[_Term, str]], language: Language) -> str:
+        """Order a verb and when: "take after meals" is 飯後服用. "" for any other statement."""
+        if len(parts) != 2:
+            return ""
+        verbs = [words for term, words in parts if term.is_verb]
+        times = [words for term, words in parts if not (term.is_verb or term.is_amount)]
+        if len(verbs) != 1 or len(times) != 1:
+            return ""
+        return f"{times[0]}{verbs[0]}" if language.is_chinese else f"{verbs[0]} {times[0]}"
 
     @staticmethod
     def _gap(gap: str, language: Language) -> str:
@@ -241,7 +261,8 @@ class LabelTerms:
             words=words,
             en_plural=str(entry.get("en_plural", "")),
             is_amount=bool(entry.get("amount", False)),
-            is_glue=bool(entry.get("glue", False)),
+            is_glue=bool(entry.get("glue", False)) or bool(entry.get("verb", False)),
+            is_verb=bool(entry.get("verb", False)),
         )
 
     def _form_pattern(self, form: str) -> str:

@@ -73,6 +73,8 @@ DIAGNOSTICS_PERIOD_S = 1.0
 LOAD_POLL_S = 0.1
 LOAD_REPORT_STEP = 0.25
 """Share of the model between two lines of the log while it loads."""
+PROBLEM_REPEAT_S = 1.0
+"""How often the same problem is logged at most, s between two lines."""
 PROBLEM_SHOWN_S = 30.0
 """How long a message that was not right keeps diagnostics at WARN."""
 
@@ -427,9 +429,11 @@ class DialogueNode(LifecycleNode):
 
     def _note_problems(self, problems: list[str]) -> None:
         for problem in problems:
+            now = time.monotonic()
             # At 200 bad messages a second the log must stay readable.
-            self.get_logger().warning(problem, throttle_duration_sec=1.0)
-            self._problem, self._problem_at = problem, time.monotonic()
+            if problem != self._problem or now - self._problem_at > PROBLEM_REPEAT_S:
+                self.get_logger().warning(problem)
+            self._problem, self._problem_at = problem, now
 
     def _now(self) -> Time:
         return self.get_clock().now().to_msg()

@@ -8,21 +8,22 @@ is checked whole against a schema when it is read.
 from __future__ import annotations
 
 import importlib.resources
+import sys
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
-from typing import TYPE_CHECKING
 from typing import Any
 
 import yaml
 
 from medbot_llm.domain import MedbotError
 
-if TYPE_CHECKING:
-    # Moved to importlib.resources.abc in Python 3.11, gone from importlib.abc in 3.14.
+if sys.version_info >= (3, 11):
     from importlib.resources.abc import Traversable
+else:
+    from importlib.abc import Traversable
 
 
 class WordingError(MedbotError):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import random
 from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import pytest
 from node_test_kit import NodeProcess
+from node_test_kit import Place
 from node_test_kit import Robot
 
 SCRIPT = Path(__file__).with_name("answers.yaml")
@@ -21,20 +20,20 @@ StartNode = Callable[..., NodeProcess]
 
 
 @pytest.fixture
-def domain_id() -> int:
-    """A ROS domain that no other test is likely to use; 1 to 100 is safe on every platform."""
-    return random.Random(os.urandom(8)).randint(1, 100)
+def place() -> Place:
+    """Where this test's robot is, and no other."""
+    return Place.of_its_own()
 
 
 @pytest.fixture
-def start_node(domain_id: int, tmp_path: Path) -> Iterator[StartNode]:
+def start_node(place: Place, tmp_path: Path) -> Iterator[StartNode]:
     """Start dialogue_node with parameters; it is stopped, and must stop well, after the test."""
     processes: list[NodeProcess] = []
 
     def start(**parameters: Any) -> NodeProcess:
         values = {name.replace("__", "."): value for name, value in parameters.items()}
         log = tmp_path / f"dialogue_node_{len(processes)}.log"
-        processes.append(NodeProcess(domain_id, log, PATIENT | values))
+        processes.append(NodeProcess(place, log, PATIENT | values))
         return processes[-1]
 
     yield start
@@ -48,9 +47,9 @@ def start_node(domain_id: int, tmp_path: Path) -> Iterator[StartNode]:
 
 
 @pytest.fixture
-def robot(domain_id: int) -> Iterator[Robot]:
+def robot(place: Place) -> Iterator[Robot]:
     """The rest of the robot."""
-    peer = Robot(domain_id)
+    peer = Robot(place)
     yield peer
     peer.close()
 

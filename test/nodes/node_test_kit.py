@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import random
 import signal
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from typing import TypeVar
@@ -45,6 +50,20 @@ SILENCE_S = 1.0
 """How long nothing must come for it to count as nothing."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a robot's topics are: a ROS domain, and a namespace that is surely no one else's."""
+
+    domain_id: int
+    namespace: str
+
+    @classmethod
+    def of_its_own(cls) -> Place:
+        """A place that nothing else on this machine uses. Domains to 100 work everywhere."""
+        return cls(random.SystemRandom().randint(1, 100), f"/robot_{uuid.uuid4().hex[:8]}")
+
 
 TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
@@ -87,14 +106,12 @@ def amlodipine_task(**fields: Any) -> DeliveryTask:
 class NodeProcess:
     """dialogue_node as its own process, installed as on a robot."""
 
-    def __init__(self, domain_id: int, log: Path, parameters: Mapping[str, Any]) -> None:
+    def __init__(self, place: Place, log: Path, parameters: Mapping[str, Any]) -> None:
         executable = Path(get_package_prefix("medbot_llm")) / "lib/medbot_llm/dialogue_node"
-        arguments = [str(executable), "--ros-args"]
+        arguments = [str(executable), "--ros-args", "-r", f"__ns:={place.namespace}"]
         for name, value in parameters.items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
             arguments += ["-p", f"{name}:={text or chr(39) * 2}"]
-        import os
-
         self.log_path = log
         with log.open("w") as file:
             self.process = subprocess.Popen(
@@ -102,7 +119,7 @@ class NodeProcess:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=os.environ | {"ROS_DOMAIN_ID": str(domain_id)},
+                env=os.environ | {"ROS_DOMAIN_ID": str(place.domain_id)},
             )
 
     @property
@@ -134,10 +151,10 @@ class NodeProcess:
 class Robot:
     """Every other node of the robot: publishes what they would, and records what comes back."""
 
-    def __init__(self, domain_id: int) -> None:
+    def __init__(self, place: Place) -> None:
         self.context = Context()
-        rclpy.init(context=self.context, domain_id=domain_id)
-        self.node = rclpy.create_node("robot", context=self.context)
+        rclpy.init(context=self.context, domain_id=place.domain_id)
+        self.node = rclpy.create_node("robot", namespace=place.namespace, context=self.context)
         self.responses: list[Response] = []
         self.texts: list[str] = []
         self.alerts: list[Alert] = []
@@ -165,10 +182,8 @@ class Robot:
         self._thread.start()
 
     def _spin(self) -> None:
-        try:
+        with contextlib.suppress(ExternalShutdownException):
             self._executor.spin()
-        except ExternalShutdownException:
-            pass
 
     def _record(self, target: list[Any]) -> Callable[[Any], None]:
         def on_message(msg: Any) -> None:
@@ -186,7 +201,8 @@ class Robot:
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         with self._changed:
             for status in msg.status:
-                self.diagnostics[status.name.split(": ")[1]] = status
+                if status.hardware_id.startswith(self.node.get_namespace()):
+                    self.diagnostics[status.name.split(": ")[1]] = status
             self._changed.notify_all()
 
     def close(self) -> None:

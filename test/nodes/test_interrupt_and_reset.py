@@ -75,9 +75,7 @@ def test_alerts_repeat_until_they_are_acknowledged(start_node, robot: Robot) -> 
 
     from medbot_llm.msg import AlertAck
 
-    start_node(
-        autostart=True, engine="scripted", scripted__file=SCRIPT, alert_repeat_s=1.0
-    )
+    start_node(autostart=True, engine="scripted", scripted__file=SCRIPT, alert_repeat_s=1.0)
     robot.wait_active()
     robot.task_publisher.publish(amlodipine_task())
     robot.next_reply()

@@ -73,9 +73,11 @@ def test_configuring_says_how_far_it_is(start_node, robot: Robot, small_model) -
     assert robot.transition("configure")
     assert "loading the model" in node.log and "the model is ready after" in node.log
     status = robot.wait(
-        lambda: robot.diagnostics.get("model")
-        if robot.diagnostics.get("model") and robot.diagnostics["model"].message == "ready"
-        else None,
+        lambda: (
+            robot.diagnostics.get("model")
+            if robot.diagnostics.get("model") and robot.diagnostics["model"].message == "ready"
+            else None
+        ),
         "ready diagnostics",
     )
     values = {pair.key: pair.value for pair in status.values}

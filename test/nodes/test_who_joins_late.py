@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from node_test_kit import Place
 from node_test_kit import Robot
 from node_test_kit import amlodipine_task
 
@@ -10,7 +11,7 @@ from medbot_llm.msg import Response
 
 
 @pytest.fixture
-def latecomer(domain_id: int) -> Iterator[list[Robot]]:
+def latecomer() -> Iterator[list[Robot]]:
     peers: list[Robot] = []
     yield peers
     for peer in peers:
@@ -18,14 +19,14 @@ def latecomer(domain_id: int) -> Iterator[list[Robot]]:
 
 
 def test_a_late_subscriber_gets_the_current_state_and_open_alerts(
-    scripted_robot: Robot, latecomer: list[Robot], domain_id: int
+    scripted_robot: Robot, latecomer: list[Robot], place: Place
 ) -> None:
     scripted_robot.task_publisher.publish(amlodipine_task())
     scripted_robot.next_reply()
     scripted_robot.scan("mismatch")
     scripted_robot.next_reply()
 
-    late = Robot(domain_id)
+    late = Robot(place)
     latecomer.append(late)
 
     late.wait(lambda: late.states and late.states[-1].task_id == "T-1", "the current task")

@@ -133,7 +133,7 @@ def test_failing_program_gives_one_line_with_its_own_reason(tmp_path):
 
 
 def test_missing_program_gives_one_line(tmp_path):
-    with pytest.raises(SetupError, match="fetching x can't be started: .*no-such-program"):
+    with pytest.raises(SetupError, match=r"fetching x can.t be started: .*no-such-program"):
         run_logged(["no-such-program"], tmp_path / "x.log", what="fetching x")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import subprocess
 import sys
 import zipfile
@@ -32,6 +33,7 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             *(sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"),
             *("--no-deps", "--no-build-isolation", "--wheel-dir", target, source),
         ],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         check=True,
     )
     return next(target.glob("medbot_llm-*.whl"))

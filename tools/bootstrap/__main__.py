@@ -64,9 +64,8 @@ def _set_up(layout: Layout) -> int:
         print(f"[{time.monotonic() - started_s:4.0f} s] {line}", flush=True)
 
     with _only_one(layout, say):
-        done = make_plan(layout).run(say)
-    if done:
-        say(f"ready: {layout.venv.name}/bin/medbot, ROS 2 {layout.distro}")
+        make_plan(layout).run(say)
+    say(f"ready: {layout.venv.name}/bin/medbot, ROS 2 {layout.distro}")
     return 0
 
 

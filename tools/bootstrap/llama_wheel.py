@@ -22,6 +22,7 @@ from pathlib import Path
 
 from .errors import SetupError
 from .layout import Layout
+from .processes import environment_of_pip
 from .processes import run_logged
 from .steps import digest
 
@@ -71,11 +72,11 @@ def build_wheel(layout: Layout, python: Path) -> Path:
     """
     folder = kept_wheel_folder(layout)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_suffix(".lock")):
+    with _locked(folder.with_name(f"{folder.name}.lock")):
         kept = find_kept_wheel(layout)
         if kept is not None:
             return kept
-        work = folder.with_suffix(".build")
+        work = folder.with_name(f"{folder.name}.build")
         _build(layout, python, work)
         shutil.rmtree(folder, ignore_errors=True)
         (work / "wheel").replace(folder)
@@ -110,6 +111,7 @@ def _build(layout: Layout, python: Path, work: Path) -> None:
             [*pip, "install", "-r", layout.requirements("llama-build")],
             layout.logs / "llama-tools.log",
             what="installing what llama-cpp-python is built with",
+            environment=environment_of_pip(),
         )
         run_logged(
             [
@@ -119,6 +121,7 @@ def _build(layout: Layout, python: Path, work: Path) -> None:
             ],
             layout.logs / "llama-download.log",
             what="downloading the source of llama-cpp-python",
+            environment=environment_of_pip(),
         )
         _unpack(next(work.glob("*.tar.gz")), work / "source")
         ready.touch()
@@ -135,7 +138,7 @@ def _build(layout: Layout, python: Path, work: Path) -> None:
         what="compiling llama-cpp-python",
         environment={
             "CMAKE_BUILD_PARALLEL_LEVEL": str(cores),
-            **os.environ,
+            **environment_of_pip(),
             "PATH": f"{tools / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         },
     )

@@ -16,6 +16,7 @@ from .errors import SetupError
 _running: set[subprocess.Popen[bytes]] = set()
 _lock = threading.Lock()
 _stopped = threading.Event()
+_PYTHON_PATHS = ("PYTHONHOME", "PYTHONPATH")
 _ERROR_LINE = re.compile(r"^E: |\berror\b", re.IGNORECASE)
 
 
@@ -65,6 +66,15 @@ def run_logged(
                     _running.discard(process)
     if status != 0:
         raise SetupError(f"{what} failed: {_reason(log, status)} (everything it said: {log})")
+
+
+def environment_of_pip() -> dict[str, str]:
+    """This process's variables, less those that bring packages from elsewhere into a build.
+
+    A sourced ROS 2 sets PYTHONPATH, and pip passes it on to the build of a package even where pip
+    itself runs isolated from it.
+    """
+    return {name: value for name, value in os.environ.items() if name not in _PYTHON_PATHS}
 
 
 def stop_all() -> None:

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from .layout import Layout
+from .processes import environment_of_pip
 from .processes import run_logged
 
 REQUIREMENTS = ("core", "dev")
@@ -23,10 +24,13 @@ def pip_install(layout: Layout, *arguments: str | Path, log: str, what: str) -> 
         [
             *(layout.python, "-I", "-m", "pip", "install"),
             *("--disable-pip-version-check", "--no-input", "--no-warn-script-location"),
+            # Python compiles the few modules that are used when they are first imported.
+            "--no-compile",
             *arguments,
         ],
         layout.logs / f"{log}.log",
         what=what,
+        environment=environment_of_pip(),
     )
 
 
