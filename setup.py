@@ -55,6 +55,7 @@ setup(
         "llama": ["llama-cpp-python>=0.3.36,<0.4"],
         "openai": ["openai>=2,<4"],
         "dev": [
+            "gguf>=0.17",
             "hypothesis>=6.100",
             "mypy>=1.10",
             "pre-commit>=3.7",

@@ -18,11 +18,10 @@ import time
 from pathlib import Path
 
 from ament_index_python.packages import get_package_prefix
-from tqdm import tqdm
 
 from medbot_llm.domain import MedbotError
+from medbot_llm.models.store import ModelState
 from medbot_llm.models.store import ModelStore
-from medbot_llm.models.store import PullProgress
 
 DEFAULT_MODEL = "qwen2.5-coder-1.5b-instruct-q4_k_m"
 STOP_TIMEOUT_S = 15
@@ -40,39 +39,21 @@ def main() -> int:
     parser.add_argument("--no-chat", action="store_true", help="exit after the script")
     options = parser.parse_args()
     try:
-        model = fetch(options.model)
+        status = fetch(options.model)
     except MedbotError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ndemo: stopped; the next run goes on from here", file=sys.stderr)
         return 130
-    return run(model, chat=not options.no_chat)
+    return status or run(options.model, chat=not options.no_chat)
 
 
-def fetch(model: str) -> str:
-    """Fetch a model of the catalog, with a progress bar; returns what dialogue_node is to be
-    told.
-    """
+def fetch(model: str) -> int:
+    """Fetch a model of the catalog that is not here yet; returns the exit status."""
     store = ModelStore()
-    if Path(model).exists() or model not in store.catalog:
-        return model
-    bar: tqdm | None = None
-
-    def show(progress: PullProgress) -> None:
-        nonlocal bar
-        if bar is None:
-            bar = tqdm(
-                total=progress.total_bytes, unit="B", unit_scale=True, desc=f"model {model}"
-            )
-        bar.update(progress.done_bytes - bar.n)
-
-    try:
-        store.ensure(model, show)
-    finally:
-        if bar is not None:
-            bar.close()
-    return model
+    if model not in store.catalog or store.state(model) is ModelState.READY:
+        return 0
+    return subprocess.call([sys.executable, "-m", "medbot_llm.apps.cli", "models", "pull", model])
 
 
 def run(model: str, *, chat: bool) -> int:

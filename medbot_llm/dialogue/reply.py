@@ -18,6 +18,7 @@ from dataclasses import field
 from dataclasses import replace
 
 from medbot_llm.dialogue.history import History
+from medbot_llm.dialogue.language import detect_language
 from medbot_llm.dialogue.language import to_script
 from medbot_llm.dialogue.policy import Plan
 from medbot_llm.dialogue.sentences import SentenceSplitter
@@ -35,6 +36,7 @@ from medbot_llm.engines.base import EngineError
 from medbot_llm.engines.base import EngineUnavailableError
 from medbot_llm.engines.base import Sampling
 from medbot_llm.engines.worker import EngineWorker
+from medbot_llm.safety.base import Verdict
 from medbot_llm.safety.base import Verifier
 
 logger = logging.getLogger(__name__)
@@ -124,7 +126,7 @@ class ReplySpeaker:
         plan = reply.plan
         spoken = 0
         for sentence, is_last in self._model_sentences(reply, messages, sampling, stop_model):
-            verdict = self._verifier.check(sentence, plan.language, reply.task)
+            verdict = self._check(sentence, plan.language, reply.task)
             if verdict.blocked:
                 logger.warning("a sentence was blocked (%s): %s", verdict.reason, verdict.detail)
                 self._statistics.note_blocked(verdict.reason)
@@ -141,6 +143,12 @@ class ReplySpeaker:
             return False
         self._say(reply, plan.kind, "", is_last=True)
         return True
+
+    def _check(self, sentence: str, language: Language, task: DeliveryTask | None) -> Verdict:
+        heard_as = detect_language(sentence, language)
+        if heard_as.is_chinese is not language.is_chinese:
+            return Verdict("wrong_language", f"{heard_as} instead of {language}")
+        return self._verifier.check(sentence, language, task)
 
     def _model_sentences(
         self,
@@ -203,7 +211,7 @@ class ReplySpeaker:
             self._statistics.note_error(f"{type(error).__name__}: {error}")
         else:
             if text:
-                self._history.speak(text)
+                self._history.speak(text, reply.plan.language)
                 reply.sentences_said += 1
         if interrupted and reply.sentences_said > 0:
             self._history.mark_interrupted()

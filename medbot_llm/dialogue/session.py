@@ -318,7 +318,8 @@ class DialogueSession:
             self._remember(utterance, self._policy.language)
 
     def _remember(self, utterance: Utterance, language: Language) -> None:
-        self._history.hear(self._prompts.user_message(utterance, language).content)
+        text = self._prompts.user_message(utterance, language).content
+        self._history.hear(text, language)
 
     def _on_reset(self) -> None:
         self._history.clear()
@@ -373,7 +374,7 @@ class DialogueSession:
                 # nothing.
                 disclose=policy.task is not None,
             )
-        return self._prompts.conversation(system, self._history.turns(), language)
+        return self._prompts.conversation(system, self._history.turns(language), language)
 
     def _prefill(self) -> None:
         if len(self._inbox) == 0 and not self._inbox.is_closed:

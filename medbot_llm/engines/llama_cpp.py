@@ -43,6 +43,8 @@ from medbot_llm.engines.base import Sampling
 logger = logging.getLogger(__name__)
 
 GGUF_MAGIC = b"GGUF"
+GGML_LOG_LEVEL_ERROR = 4
+"""As in ggml.h; the list in llama-cpp-python's own `_logger.py` is of an older version."""
 SMALLEST_CONTEXT_TOKENS = 64
 REPEAT_PENALTY_WINDOW_TOKENS = 64
 """How far back the repeat penalty looks; llama.cpp's own default."""
@@ -104,15 +106,18 @@ class _LlamaLog:
         line = text.decode("utf-8", "replace").strip()
         if not line:
             return
-        if level == 3:  # GGML_LOG_LEVEL_ERROR
+        if level == GGML_LOG_LEVEL_ERROR:
             self.errors = [*self.errors[-3:], line]
         # llama.cpp's warnings and errors are details of ours, which say what to do.
         logger.debug("llama.cpp: %s", line)
 
-    def reason(self) -> str:
-        """The innermost of the errors since the last call, without llama.cpp's function names."""
-        first = self.errors[0] if self.errors else ""
+    def clear(self) -> None:
+        """Forget the errors of what was done before."""
         self.errors = []
+
+    def reason(self) -> str:
+        """The innermost of the errors since `clear`, without llama.cpp's function names."""
+        first = self.errors[0] if self.errors else ""
         return re.sub(r"^(llama_\w+|gguf_\w+|\w+_impl|ggml_\w+): ?(error: ?)?", "", first).strip()
 
 
@@ -136,6 +141,7 @@ def _load_library() -> Any:
     if _log is None:
         llama_cpp.llama_backend_init()
         _log = _LlamaLog(llama_cpp)
+    _log.clear()
     _log.install()
     return llama_cpp
 
@@ -337,6 +343,7 @@ class LlamaCppEngine:
         if path:
             file = self._locate(path)
             _check_gguf(file, "adapter")
+            self._clear_reason()
             adapter = lib.llama_adapter_lora_init(self._model, os.fsencode(file))
             if not adapter:
                 raise ModelLoadError(
@@ -551,6 +558,7 @@ class LlamaCppEngine:
         lib = self._lib
         assert self._abort is not None
         self._abort.arm(cancel)
+        self._clear_reason()
         # The last token is always worked through again: sampling needs its logits.
         keep = min(_common_length(self._evaluated, tokens), len(tokens) - 1)
         keep = self._forget_from(keep)
@@ -616,6 +624,10 @@ class LlamaCppEngine:
     def _require_loaded(self) -> None:
         if not self._context:
             raise EngineUnavailableError("no model is loaded")
+
+    def _clear_reason(self) -> None:
+        if _log is not None:
+            _log.clear()
 
     def _reason(self, default: str) -> str:
         return (_log.reason() if _log else "") or default

@@ -197,7 +197,7 @@ class EngineWorker:
 
         with self._condition:
             self._drop_waiting_prefill()
-            if not self._is_running_prefill_of(wanted):
+            if not self._is_running_prefill_useful_for(wanted):
                 self._cancel_running_prefill()
             elif self._running is not None and self._running.messages == wanted:
                 return
@@ -231,7 +231,7 @@ class EngineWorker:
                     "the model hangs and was given up on" if self.is_hung else "no model is ready"
                 )
             self._drop_waiting_prefill()
-            if not self._is_running_prefill_of(wanted):
+            if not self._is_running_prefill_useful_for(wanted):
                 self._cancel_running_prefill()
             self._append(_Job(run, refuse, cancel))
         cancel.on_cancel(lambda: self._note_cancel(stream))
@@ -302,12 +302,14 @@ class EngineWorker:
             running.cancel.cancel()
             self._cancelled_at = self._cancelled_at or time.monotonic()
 
-    def _is_running_prefill_of(self, messages: tuple[ChatMessage, ...]) -> bool:
-        """Whether a prefill runs whose work the prompt `messages` begins with."""
+    def _is_running_prefill_useful_for(self, messages: tuple[ChatMessage, ...]) -> bool:
+        """Whether a prefill runs that works through the same system prompt, by far the longest
+        part: ending it half-way would throw that work away.
+        """
         running = self._running
         if running is None or running.messages is None or running.cancel.cancelled:
             return False
-        return messages[: len(running.messages)] == running.messages
+        return messages[:1] == running.messages[:1]
 
     def _note_cancel(self, stream: TokenStream) -> None:
         with self._condition:

@@ -208,7 +208,8 @@ class LabelTerms:
             is_amount = is_amount or (last is None and term.is_amount)
             last = term
             position = match.end()
-        return _Statement(self._in_word_order(parts, language) or text, is_amount) if text else None
+        text = self._in_word_order(parts, language) or text
+        return _Statement(text, is_amount) if text else None
 
     @staticmethod
     def _in_word_order(parts: list[tuple[_Term, str]], language: Language) -> str:

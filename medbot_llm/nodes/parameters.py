@@ -33,6 +33,8 @@ from medbot_llm.engines.openai_api import OpenAiOptions
 from medbot_llm.engines.worker import Timeouts
 
 DEFAULT_MODEL = "qwen2.5-coder-1.5b-instruct-q4_k_m"
+PRIMARY_SHARE = 0.4
+"""Share of the time-out for the first token that a server gets where a fall-back stands by."""
 Value = bool | int | float | str
 
 
@@ -331,7 +333,9 @@ class DialogueParameters:
                 model=self["openai_api.model"],
                 api_key_env=self["openai_api.api_key_env"],
                 connect_timeout_s=self["openai_api.connect_timeout_s"],
-                first_token_timeout_s=self["timeouts.first_token_s"],
+                # A fall-back must still have time to answer within the whole.
+                first_token_timeout_s=self["timeouts.first_token_s"]
+                * (PRIMARY_SHARE if fallback else 1.0),
                 between_tokens_timeout_s=self["timeouts.between_tokens_s"],
                 disable_thinking=not self["enable_thinking"],
             ),

@@ -281,6 +281,18 @@ def test_a_reply_lets_a_prefill_of_its_own_beginning_finish() -> None:
         assert "".join(pieces) == "Good morning."
 
 
+def test_a_reply_lets_a_prefill_of_its_system_prompt_finish() -> None:
+    engine = RecordingEngine()
+    with worker_of(engine) as worker:
+        step = engine.hold("prefill")
+        worker.prefill((SYSTEM, ChatMessage(ChatRole.ASSISTANT, "Here it is.")))
+        assert step.reached.wait(WAIT_S)
+        pieces, _ = start(worker, SYSTEM, HELLO)
+        assert not step.go_on.is_set()
+        step.go_on.set()
+        assert "".join(pieces) == "Good morning."
+
+
 def test_a_reply_ends_a_prefill_of_something_else_and_drops_one_that_waits() -> None:
     engine = RecordingEngine()
     with worker_of(engine) as worker:
