@@ -47,7 +47,7 @@ setup(
     install_requires=[
         "jinja2>=3.1",
         "numpy>=1.21",
-        "opencc>=1.1.7",
+        "opencc>=1.4.1,<1.5",
         "PyYAML>=5.4",
         "tqdm>=4.57",
     ],

@@ -159,6 +159,7 @@ def run(model: Path, questions: int, threads: int) -> dict[str, Any]:
                 "sampling.max_tokens": MAX_TOKENS,
                 "timeouts.first_token_s": 120.0,
                 "timeouts.between_tokens_s": 60.0,
+                "timeouts.first_sentence_s": 300.0,
             },
         )
         try:

@@ -162,11 +162,22 @@ class Policy:
             self.identity = Identity.MISMATCH
             self.stage = Stage.IDENTIFY
             return self._prepared("scan_mismatch", ReplyKind.CLARIFICATION)
+        if self.is_known(scan):
+            return None
         self.identity = Identity.CONFIRMED
         self.stage = Stage.HANDOVER
         to_patient = scan.subject_role in (SpeakerRole.PATIENT, SpeakerRole.UNKNOWN)
         words = self._phrases.handover(task, self.language, self._terms, to_patient=to_patient)
         return Plan(ReplyKind.HANDOVER, self.language, tuple(words))
+
+    def is_known(self, scan: IdentityScan) -> bool:
+        """Whether a scan only says again what is confirmed: scanners read ten times a second."""
+        return (
+            self.may_disclose
+            and scan.result is ScanResult.MATCH
+            and self.task is not None
+            and _belongs_to(scan, self.task)
+        )
 
     def on_handover_said(self) -> None:
         """Open for questions once the hand-over words are out, whole or interrupted."""

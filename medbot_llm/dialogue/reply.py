@@ -159,6 +159,7 @@ class ReplySpeaker:
     ) -> Iterator[tuple[str, bool]]:
         """Yield each sentence fit to be spoken, and whether it is known to be the last."""
         times, language, keep = reply.times, reply.plan.language, _names(reply.task)
+        first_sentence_by = time.monotonic() + self._worker.timeouts.first_sentence_s
         stream = self._worker.stream(messages, sampling, stop_model)
         thinking, splitter = ThinkFilter(), SentenceSplitter()
         spoken = False
@@ -169,6 +170,8 @@ class ReplySpeaker:
                 for text in _speakable(sentence, language, keep):
                     spoken = True
                     yield text, False
+            if not spoken and time.monotonic() > first_sentence_by:
+                raise EngineUnavailableError("the model was too slow for a first sentence")
         if stop_model.cancelled:
             if not reply.cancel.cancelled:
                 raise EngineUnavailableError("the engine was stopped in mid-reply")

@@ -164,7 +164,8 @@ class DialogueSession:
 
     def identity_scanned(self, scan: IdentityScan) -> None:
         """Note what the scanner read."""
-        self._leave(Event("identity scan", lambda: self._on_scan(scan), supersedes=True))
+        supersedes = not self._policy.is_known(scan)
+        self._leave(Event("identity scan", lambda: self._on_scan(scan), supersedes=supersedes))
 
     def heard(self, utterance: Utterance) -> None:
         """Answer what a person said. Triage judges it here and now, whatever the dialogue is busy

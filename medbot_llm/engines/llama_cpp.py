@@ -67,7 +67,8 @@ class LlamaCppOptions:
         adapter_scale: Strength of the adapter; 1.0 as trained, 0.0 off.
         n_ctx: Context window, tokens; cut to what the model was trained for.
         n_batch: Most tokens worked through in one step of a prefill.
-        n_threads: CPU threads; 0 takes every core this process may use.
+        n_threads: CPU threads that generate; 0 takes every core this process may use.
+        n_threads_batch: CPU threads that work through prompts; 0 as many as n_threads.
         n_gpu_layers: Layers kept on the GPU; -1 all of them. Without a GPU build nothing is
             offloaded.
         chat_template: A Jinja chat template instead of the GGUF's own; "" takes the GGUF's.
@@ -82,6 +83,7 @@ class LlamaCppOptions:
     n_ctx: int = 4096
     n_batch: int = 512
     n_threads: int = 0
+    n_threads_batch: int = 0
     n_gpu_layers: int = 0
     chat_template: str = ""
     enable_thinking: bool = False
@@ -270,7 +272,7 @@ class LlamaCppEngine:
         # which for a vocabulary of 150,000 is 300 MB.
         params.n_outputs_max = 1
         params.n_threads = threads
-        params.n_threads_batch = threads
+        params.n_threads_batch = self._options.n_threads_batch or threads
         params.no_perf = True
         self._abort = _AbortFlag(lib)
         params.abort_callback = self._abort.callback

@@ -48,10 +48,13 @@ class Timeouts:
     Attributes:
         first_token_s: Until the first piece of text, the prompt's prefill included.
         between_tokens_s: Between one piece and the next.
+        first_sentence_s: Until the first sentence is whole, the thoughts of a thinking model
+            included: a model that crawls from token to token must not keep a patient waiting.
     """
 
     first_token_s: float = 20.0
     between_tokens_s: float = 5.0
+    first_sentence_s: float = 25.0
 
 
 class _End:
@@ -154,6 +157,11 @@ class EngineWorker:
         """The engine did not stop when it was told to."""
         cancelled_at = self._cancelled_at
         return cancelled_at is not None and time.monotonic() - cancelled_at > HUNG_AFTER_CANCEL_S
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long a reply may wait for the model."""
+        return self._timeouts
 
     def info(self) -> EngineInfo:
         """What the engine has loaded."""

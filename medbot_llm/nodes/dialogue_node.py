@@ -366,7 +366,7 @@ class DialogueNode(LifecycleNode):
         session = self._session
         if error is not None:
             self._note_problems([f"the adapter was not changed: {error}"])
-        elif session is not None:
+        if session is not None:
             session.prepare()
 
     # --- messages out: SessionListener, called on the session's threads --------------------------

@@ -147,7 +147,18 @@ DIALOGUE_PARAMETERS: tuple[ParameterSpec, ...] = (
         "llama_cpp.n_batch", 512, "Most tokens of a prompt worked through in one step.", 16, 8192
     ),
     ParameterSpec(
-        "llama_cpp.n_threads", 0, "CPU threads; 0: every core the process may use.", 0, 256
+        "llama_cpp.n_threads",
+        0,
+        "CPU threads that generate; 0: every core the process may use.",
+        0,
+        256,
+    ),
+    ParameterSpec(
+        "llama_cpp.n_threads_batch",
+        0,
+        "CPU threads that work through prompts; 0: as many as n_threads.",
+        0,
+        256,
     ),
     ParameterSpec("llama_cpp.n_gpu_layers", 0, "Layers on the GPU; -1: all.", -1, 1000),
     ParameterSpec(
@@ -216,6 +227,13 @@ DIALOGUE_PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     ParameterSpec(
         "timeouts.between_tokens_s", 5.0, "Longest wait between two tokens, s.", 0.1, 600
+    ),
+    ParameterSpec(
+        "timeouts.first_sentence_s",
+        25.0,
+        "Longest wait for the first whole sentence, thoughts included, s; then prepared words.",
+        0.1,
+        600,
     ),
     ParameterSpec(
         "openai_api.base_url", "http://127.0.0.1:8000/v1", "Server for engine openai_api."
@@ -323,6 +341,7 @@ class DialogueParameters:
                 n_ctx=self["llama_cpp.n_ctx"],
                 n_batch=self["llama_cpp.n_batch"],
                 n_threads=self["llama_cpp.n_threads"],
+                n_threads_batch=self["llama_cpp.n_threads_batch"],
                 n_gpu_layers=self["llama_cpp.n_gpu_layers"],
                 use_mmap=self["llama_cpp.use_mmap"],
                 chat_template=_read_template(self["llama_cpp.chat_template"]),
@@ -351,6 +370,7 @@ class DialogueParameters:
         return Timeouts(
             first_token_s=self["timeouts.first_token_s"],
             between_tokens_s=self["timeouts.between_tokens_s"],
+            first_sentence_s=self["timeouts.first_sentence_s"],
         )
 
     def policy(self) -> PolicySettings:

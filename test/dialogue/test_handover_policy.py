@@ -98,7 +98,7 @@ arrived          :idle              greeting:identify        :identify          
 en route         :idle              :approach                :approach                farewell:leave           farewell:leave           :leave
 returning        :idle              :approach                farewell:leave           farewell:leave           farewell:leave           :leave
 trip unknown     :idle              :approach                :identify                :handover                :questions               :leave
-match            :idle              handover:handover        handover:handover        handover:handover        handover:handover        :leave
+match            :idle              handover:handover        handover:handover        :handover                :questions               :leave
 mismatch         :idle              clarification:identify   clarification:identify   clarification:identify   clarification:identify   :leave
 unreadable       :idle              clarification:identify   clarification:identify   clarification:handover   clarification:questions  :leave
 handover said    :idle              :approach                :identify                :questions               :questions               :leave

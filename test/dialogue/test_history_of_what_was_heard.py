@@ -55,7 +55,10 @@ def test_words_after_a_cut_are_a_turn_of_their_own() -> None:
     history.speak("Once a day.", EN)
     history.mark_interrupted()
     history.speak("Good morning.", EN)
-    assert history.turns(EN) == [(ROBOT, f"Once a day.{INTERRUPTED_MARK}"), (ROBOT, "Good morning.")]
+    assert history.turns(EN) == [
+        (ROBOT, f"Once a day.{INTERRUPTED_MARK}"),
+        (ROBOT, "Good morning."),
+    ]
 
 
 def test_speech_is_never_marked_as_cut_short() -> None:

@@ -160,8 +160,11 @@ def test_a_late_interruption_ends_no_newer_reply(monkeypatch: pytest.MonkeyPatch
 
         monkeypatch.setattr(inbox, "leave", leave_and_dawdle)
         begin_long_reply(robot)
-        assert not [c for c in robot.room.chunks if c.utterance_id == "long" and c.is_last]
         monkeypatch.undo()
+        robot.room.wait(
+            lambda: len([c for c in robot.room.chunks if c.utterance_id == "long"]) > 2,
+            "the reply to go on",
+        )
         assert robot.session.interrupt()
 
 
@@ -320,6 +323,15 @@ def test_closing_mid_reply_publishes_its_end() -> None:
     assert set(threading.enumerate()) <= before
 
 
+def test_closing_asks_the_engine_for_nothing_more() -> None:
+    with robot_with(TALKATIVE, sampling=MANY) as robot:
+        begin_long_reply(robot)
+        before = len(engine_of(robot).prefills)
+        robot.session.close()
+        robot.worker.set_adapter("", 1.0).result(WAIT_S)
+        assert len(engine_of(robot).prefills) == before
+
+
 def test_closing_ends_even_a_reply_that_is_only_about_to_begin() -> None:
     room = Room()
     with robot_with(TALKATIVE, room=room, sampling=MANY) as robot:
@@ -381,7 +393,10 @@ def test_a_model_that_tells_all_it_knows_is_not_asked_before_the_scan() -> None:
         assert engine_of(robot).calls == []
         assert [s for s in SECRETS if s in robot.room.text()] == []
         # The prompt was worked through all the same, for the moment when the scan matches.
-        assert any("Zentoprazine" in str(prefill) for prefill in engine_of(robot).prefills)
+        robot.room.wait(
+            lambda: any("Zentoprazine" in str(p) for p in engine_of(robot).prefills),
+            "the prompt to be worked through",
+        )
 
 
 def test_it_is_not_asked_any_more_once_the_robot_has_driven_off() -> None:

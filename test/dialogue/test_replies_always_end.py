@@ -234,15 +234,17 @@ def test_a_sentence_that_was_overtaken_while_it_was_verified_is_not_said() -> No
 def test_an_engine_that_is_closed_in_mid_reply_leaves_no_half_answer() -> None:
     script = Script(default=REPLY, piece_delay_s=0.05)
     with robot_with(script) as robot:
-        threading.Thread(
-            target=lambda: (
-                robot.room.wait(
-                    lambda: any(c.text == SENTENCES[0] for c in robot.room.chunks), "a sentence"
-                ),
-                robot.worker.close(),
+
+        def close_in_mid_reply() -> None:
+            robot.room.wait(
+                lambda: any(c.text == SENTENCES[0] for c in robot.room.chunks), "a sentence"
             )
-        ).start()
+            robot.worker.close()
+
+        closing = threading.Thread(target=close_in_mid_reply)
+        closing.start()
         reply = robot.ask("hello")
+        closing.join(WAIT_S)
         said = [chunk.text for chunk in reply if chunk.kind is ANSWER]
         assert said == SENTENCES[: len(said)]
         assert_falls_back(reply, said)

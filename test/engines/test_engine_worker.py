@@ -494,6 +494,19 @@ def test_a_caller_who_gives_up_on_a_call_does_not_end_the_thread() -> None:
         assert engine.named("set_adapter") == []
 
 
+def test_closing_passes_over_a_call_that_was_given_up_on() -> None:
+    engine = RecordingEngine()
+    with worker_of(engine) as worker:
+        step = engine.hold("stream")
+        start(worker)
+        assert step.reached.wait(WAIT_S)
+        given_up, wanted = (worker.set_adapter(name, 1.0) for name in ("given up", "wanted"))
+        assert given_up.cancel()
+        worker.close()
+        with pytest.raises(EngineUnavailableError, match="shut down"):
+            wanted.result(WAIT_S)
+
+
 def test_closing_stops_a_load_under_way() -> None:
     engine = RecordingEngine()
     worker = EngineWorker(engine)

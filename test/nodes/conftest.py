@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from node_test_kit import SCRIPT
 from node_test_kit import NodeProcess
 from node_test_kit import Place
 from node_test_kit import Robot
 
-SCRIPT = Path(__file__).with_name("answers.yaml")
-PATIENT = {"timeouts.first_token_s": 120.0, "timeouts.between_tokens_s": 60.0}
+PATIENT = {
+    "timeouts.first_token_s": 120.0,
+    "timeouts.between_tokens_s": 60.0,
+    "timeouts.first_sentence_s": 300.0,
+}
 """Time-outs for a machine that other work keeps busy."""
 
 StartNode = Callable[..., NodeProcess]

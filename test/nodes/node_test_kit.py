@@ -44,6 +44,8 @@ from medbot_llm.msg import RobotContext
 from medbot_llm.msg import Speech
 from medbot_llm.nodes import qos
 
+SCRIPT = Path(__file__).with_name("answers.yaml")
+"""What the scripted engine says."""
 WAIT_S = 60.0
 """How long anything may take on a busy machine with two cores."""
 SILENCE_S = 1.0

@@ -55,8 +55,11 @@ def test_prepared_words_take_the_place_of_a_model_that_does_not_load(
     node = start_node(autostart=True, model=broken_models[kind])
     robot.wait_active()
     assert reason in node.log
-    status = robot.wait(lambda: robot.diagnostics.get("model"), "diagnostics")
-    assert status.level == b"\x02" and reason in status.message
+    robot.wait(
+        lambda: robot.diagnostics.get("model") and robot.diagnostics["model"].level == b"\x02",
+        "diagnostics at ERROR",
+    )
+    assert reason in robot.diagnostics["model"].message
     assert robot.states[-1].model_status == DialogueState.MODEL_UNAVAILABLE
 
     robot.hand_over()

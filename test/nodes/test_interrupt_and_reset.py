@@ -1,5 +1,6 @@
 """A running reply can be stopped, and a conversation begun again."""
 
+from node_test_kit import SCRIPT
 from node_test_kit import Robot
 from node_test_kit import amlodipine_task
 from node_test_kit import spoken
@@ -71,8 +72,6 @@ def test_an_empty_task_withdraws_the_current_one(scripted_robot: Robot) -> None:
 
 
 def test_alerts_repeat_until_they_are_acknowledged(start_node, robot: Robot) -> None:
-    from conftest import SCRIPT
-
     from medbot_llm.msg import AlertAck
 
     start_node(autostart=True, engine="scripted", scripted__file=SCRIPT, alert_repeat_s=1.0)

@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 import rclpy
 import yaml
+from node_test_kit import SCRIPT
 from node_test_kit import WAIT_S
 from node_test_kit import Place
 from node_test_kit import Robot
@@ -37,7 +38,6 @@ from medbot_llm.nodes.parameters import DialogueParameters
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILE = ROOT / "launch" / "medbot.launch.py"
-SCRIPT = Path(__file__).with_name("answers.yaml")
 SPECS = {spec.name: spec for spec in DIALOGUE_PARAMETERS}
 CONFIGS = sorted(path.name for path in (ROOT / "config").glob("*.yaml") if path.stem != "demo")
 NODE_KEY = "/**/dialogue_node"

@@ -1,5 +1,6 @@
 """Every transition there and back, what is refused meanwhile, and where the memory goes."""
 
+from node_test_kit import SCRIPT
 from node_test_kit import Robot
 from node_test_kit import amlodipine_task
 
@@ -38,8 +39,6 @@ def test_every_transition_twice_without_growth(start_node, robot: Robot, small_m
 
 
 def test_deactivating_ends_the_running_reply(start_node, robot: Robot) -> None:
-    from conftest import SCRIPT
-
     start_node(autostart=True, engine="scripted", scripted__file=SCRIPT)
     robot.wait_active()
     robot.hand_over()
@@ -50,8 +49,6 @@ def test_deactivating_ends_the_running_reply(start_node, robot: Robot) -> None:
 
 
 def test_what_comes_while_inactive_is_refused_with_a_reason(start_node, robot: Robot) -> None:
-    from conftest import SCRIPT
-
     node = start_node(engine="scripted", scripted__file=SCRIPT)
     assert robot.transition("configure")
     robot.wait(lambda: robot.speech_publisher.get_subscription_count(), "the subscriptions")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT
+from node_test_kit import SCRIPT
 from node_test_kit import Robot
 from node_test_kit import spoken
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from node_test_kit import SCRIPT
 from node_test_kit import Place
 from node_test_kit import Robot
 from node_test_kit import amlodipine_task
@@ -37,8 +38,6 @@ def test_a_late_subscriber_gets_the_current_state_and_open_alerts(
 def test_a_node_that_starts_late_takes_up_the_current_task(start_node, robot: Robot) -> None:
     robot.task_publisher.publish(amlodipine_task(task_id="old"))
     robot.task_publisher.publish(amlodipine_task(task_id="current"))
-    from conftest import SCRIPT
-
     start_node(autostart=True, engine="scripted", scripted__file=SCRIPT)
     greeting = robot.next_reply()
     assert greeting[0].kind == Response.KIND_GREETING and greeting[0].task_id == "current"
