@@ -7,6 +7,8 @@ be changed on the command line without a copy of the file.
 
 from pathlib import Path
 
+from launch import LaunchContext
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.actions import OpaqueFunction
 from launch.substitutions import LaunchConfiguration
@@ -14,9 +16,6 @@ from launch.substitutions import PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
-
-from launch import LaunchContext
-from launch import LaunchDescription
 
 PACKAGE = "medbot_llm"
 DEFAULT_PARAMS_FILE = "cpu-2core.yaml"

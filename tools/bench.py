@@ -203,6 +203,8 @@ def measure(
         in_sentence = reply[0].time_to_first_sentence - reply[0].time_to_first_token
         node_first.append(heard - asked - in_sentence)
         messages.append(ChatMessage(ChatRole.USER, question))
+        # The node works through its reply for the next turn: not on the bare loop's time.
+        time.sleep(PAUSE_S)
         first, speed = ask_bare()
         messages.pop()
         bare_first.append(first)

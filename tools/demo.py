@@ -75,6 +75,8 @@ def run(model: str, *, chat: bool) -> int:
             [
                 executables / "dialogue_node",
                 "--ros-args",
+                "--params-file",
+                prefix / "share" / "medbot_llm" / "config" / "cpu-2core.yaml",
                 "-p",
                 "autostart:=true",
                 "-p",

@@ -74,7 +74,9 @@ class LlamaCppOptions:
         chat_template: A Jinja chat template instead of the GGUF's own; "" takes the GGUF's.
         enable_thinking: Passed to the chat template; models like Qwen3 reason before they answer
             if it is True.
-        use_mmap: Map the file instead of reading it into memory.
+        use_mmap: Map the file instead of reading it into memory. Off by default: llama.cpp repacks
+            most weights for the CPU, and a mapped file then stays beside the repacked copy (1.86
+            against 1.27 GB for a 1.1 GB model, at the same speed and load time).
     """
 
     model: str
@@ -87,7 +89,7 @@ class LlamaCppOptions:
     n_gpu_layers: int = 0
     chat_template: str = ""
     enable_thinking: bool = False
-    use_mmap: bool = True
+    use_mmap: bool = False
 
 
 class _LlamaLog:

@@ -162,7 +162,7 @@ DIALOGUE_PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     ParameterSpec("llama_cpp.n_gpu_layers", 0, "Layers on the GPU; -1: all.", -1, 1000),
     ParameterSpec(
-        "llama_cpp.use_mmap", True, "Map the model file instead of reading it into memory."
+        "llama_cpp.use_mmap", False, "Map the model file instead of reading it into memory."
     ),
     ParameterSpec(
         "llama_cpp.chat_template",
