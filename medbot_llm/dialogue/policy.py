@@ -191,7 +191,7 @@ class Policy:
             return self._prepared("not_heard", ReplyKind.CLARIFICATION)
         self.language = language
         if len(utterance.text) > self._settings.max_utterance_chars:
-            return self._prepared("too_long", ReplyKind.CLARIFICATION)
+            return self._prepared("too_long", ReplyKind.FALLBACK)
         if self.stage is Stage.LEAVE:
             return self._prepared("farewell", ReplyKind.FAREWELL)
         if self.task is not None and not self.may_disclose:

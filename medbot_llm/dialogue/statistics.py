@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import Counter
 from collections import deque
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ class Figures:
         overtaken: Utterances that newer speech overtook.
         blocked: Sentences that the verifier blocked, by reason.
         last_error: The latest failure, one line; "" none.
+        last_error_at: `time.monotonic()` of it, s; minus infinity for none.
     """
 
     replies: Counter[str]
@@ -34,6 +36,7 @@ class Figures:
     overtaken: int
     blocked: Counter[str]
     last_error: str
+    last_error_at: float
     tokens_per_second_p50: float
     time_to_first_token_p50_s: float
     time_to_first_token_p95_s: float
@@ -52,6 +55,7 @@ class Statistics:
     _interrupted: int = 0
     _overtaken: int = 0
     _last_error: str = ""
+    _last_error_at: float = -math.inf
 
     def note_reply(self, kind: ReplyKind, times: StageTimes, *, interrupted: bool) -> None:
         """Count a finished reply; the times of an interrupted one would flatter, and are left
@@ -76,7 +80,7 @@ class Statistics:
     def note_error(self, message: str) -> None:
         """Keep the latest failure."""
         with self._lock:
-            self._last_error = message
+            self._last_error, self._last_error_at = message, time.monotonic()
 
     def read(self) -> Figures:
         """The figures up to now."""
@@ -89,6 +93,7 @@ class Statistics:
                 overtaken=self._overtaken,
                 blocked=Counter(self._blocked),
                 last_error=self._last_error,
+                last_error_at=self._last_error_at,
                 tokens_per_second_p50=percentile([t.tokens_per_second for t in self._times], 50),
                 time_to_first_token_p50_s=percentile(tokens, 50),
                 time_to_first_token_p95_s=percentile(tokens, 95),

@@ -5,6 +5,7 @@ for safety.
 from __future__ import annotations
 
 import math
+import time
 
 from diagnostic_msgs.msg import DiagnosticArray
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -14,6 +15,8 @@ from medbot_llm.dialogue.session import DialogueSession
 from medbot_llm.domain import ModelStatus
 from medbot_llm.engines.worker import EngineWorker
 
+PROBLEM_SHOWN_S = 30.0
+"""How long a failed reply, or a message that was not right, keeps the dialogue at WARN."""
 NOT_BUILT_IN = "none"
 """Name of a triage or verifier that judges nothing."""
 
@@ -105,6 +108,8 @@ def _dialogue(node_name: str, session: DialogueSession | None, problem: str) -> 
     }
     values |= {f"replies: {kind}": str(count) for kind, count in sorted(figures.replies.items())}
     values |= {f"blocked: {why}": str(count) for why, count in sorted(figures.blocked.items())}
+    if time.monotonic() - figures.last_error_at < PROBLEM_SHOWN_S:
+        return _status(name, DiagnosticStatus.WARN, figures.last_error, values)
     if problem:
         return _status(name, DiagnosticStatus.WARN, problem, values)
     return _status(name, DiagnosticStatus.OK, str(snapshot.stage), values)

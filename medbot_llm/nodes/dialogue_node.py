@@ -39,6 +39,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from medbot_llm.dialogue.phrases import Phrases
+from medbot_llm.dialogue.policy import SOMETHING_SAID
 from medbot_llm.dialogue.session import DialogueSession
 from medbot_llm.dialogue.session import Snapshot
 from medbot_llm.domain import Alert
@@ -61,6 +62,7 @@ from medbot_llm.msg import RobotContext as RobotContextMsg
 from medbot_llm.msg import Speech as SpeechMsg
 from medbot_llm.nodes import conversions
 from medbot_llm.nodes import qos
+from medbot_llm.nodes.diagnostics import PROBLEM_SHOWN_S
 from medbot_llm.nodes.diagnostics import dialogue_diagnostics
 from medbot_llm.nodes.log import log_to_ros
 from medbot_llm.nodes.parameters import DialogueParameters
@@ -75,8 +77,6 @@ LOAD_REPORT_STEP = 0.25
 """Share of the model between two lines of the log while it loads."""
 PROBLEM_REPEAT_S = 1.0
 """How often the same problem is logged at most, s between two lines."""
-PROBLEM_SHOWN_S = 30.0
-"""How long a message that was not right keeps diagnostics at WARN."""
 
 
 class DialogueNode(LifecycleNode):
@@ -313,12 +313,23 @@ class DialogueNode(LifecycleNode):
             return
         problems: list[str] = []
         utterance = conversions.utterance_from_msg(msg, time.monotonic(), problems)
-        self._note_problems(problems)
-        session.heard(utterance)
+        self._hear(utterance, session, problems)
 
     def _on_speech_text(self, msg: String, session: DialogueSession) -> None:
         text = neutralise(msg.data, conversions.MAX_SPEECH_CHARS)
-        session.heard(Utterance(text=text, received_s=time.monotonic()))
+        self._hear(Utterance(text=text, received_s=time.monotonic()), session, [])
+
+    def _hear(self, utterance: Utterance, session: DialogueSession, problems: list[str]) -> None:
+        length, longest = len(utterance.text), self._settings["max_utterance_chars"]
+        if not SOMETHING_SAID.search(utterance.text):
+            problems.append("speech without words came in; the robot asks to hear it again")
+        elif length > longest:
+            problems.append(
+                f"speech of {length} characters came in, and max_utterance_chars is {longest}; "
+                "the robot asks for less at a time"
+            )
+        self._note_problems(problems)
+        session.heard(utterance)
 
     def _on_alert_ack(self, msg: AlertAckMsg, session: DialogueSession) -> None:
         for alert in session.acknowledge(msg.alert_id):

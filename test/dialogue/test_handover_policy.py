@@ -433,7 +433,7 @@ def test_overlong_speech_is_asked_for_shorter() -> None:
     assert policy.on_utterance(Utterance("x" * 20), EN).use_model
     plan = policy.on_utterance(Utterance("x" * 21), EN)
     assert not plan.use_model
-    assert plan.kind is ReplyKind.CLARIFICATION
+    assert plan.kind is ReplyKind.FALLBACK
 
 
 @pytest.mark.parametrize("stage", list(Stage))

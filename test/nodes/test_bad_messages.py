@@ -85,6 +85,7 @@ def test_a_task_that_cannot_be_served_is_refused(
 def test_speech_without_words_is_asked_for_again(scripted_robot: Robot, text: str) -> None:
     scripted_robot.say(text)
     assert scripted_robot.next_reply()[0].kind == Response.KIND_CLARIFICATION
+    problem_is_shown(scripted_robot, "speech without words")
     still_serves(scripted_robot)
 
 
@@ -92,7 +93,8 @@ def test_ten_kilobytes_of_speech_are_asked_for_again_shorter(scripted_robot: Rob
     scripted_robot.hand_over()
     scripted_robot.say("我想問這個藥 " * 800)
     reply = scripted_robot.next_reply()
-    assert reply[0].kind == Response.KIND_CLARIFICATION and len(spoken(reply)) < 100
+    assert reply[0].kind == Response.KIND_FALLBACK and len(spoken(reply)) < 100
+    problem_is_shown(scripted_robot, "max_utterance_chars is 1000")
     still_serves(scripted_robot)
 
 

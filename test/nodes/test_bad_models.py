@@ -98,9 +98,10 @@ def test_too_small_a_context_is_answered_in_prepared_words(
     assert "raise n_ctx" in node.log
     robot.wait(
         lambda: (
-            "raise n_ctx" in str([pair.value for pair in robot.diagnostics["dialogue"].values])
+            robot.diagnostics["dialogue"].level == b"\x01"
+            and "raise n_ctx" in robot.diagnostics["dialogue"].message
         ),
-        "diagnostics with the reason",
+        "diagnostics at WARN with the reason",
     )
 
 
