@@ -9,11 +9,11 @@ BOOTSTRAP = $(PYTHON) -m tools.bootstrap --ros '$(ROS)'
 RUN = $(BOOTSTRAP) run --
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo shell test test-all bench lint format clean distclean
+.PHONY: help setup demo shell test test-all bench bench-sharing lint format clean distclean
 MAKEFLAGS += --no-print-directory
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:  ## prepare everything: ROS 2, Python packages, llama.cpp, the colcon build (again: takes seconds)
 	@$(BOOTSTRAP) setup
@@ -34,6 +34,9 @@ test-all: setup  ## run all tests, and those of the nodes on ROS 2 Kilted as wel
 
 bench: setup  ## measure the node against a bare llama.cpp loop
 	@$(RUN) python tools/bench.py
+
+bench-sharing: setup  ## measure how the model's threads get on with other programs
+	@$(RUN) python tools/bench_sharing.py
 
 lint: setup  ## check style and types
 	@$(RUN) ruff check .

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Two models at once, or a busy machine, must not make OpenMP's threads spin against each other:
+# a reply then takes minutes (docs/performance.md). Read when llama.cpp is loaded, here and in the
+# nodes that the tests start.
+os.environ.setdefault("GOMP_SPINCOUNT", "300")
 
 
 @pytest.fixture(scope="session")

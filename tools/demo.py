@@ -51,7 +51,10 @@ def main() -> int:
 def fetch(model: str) -> int:
     """Fetch a model of the catalog that is not here yet; returns the exit status."""
     store = ModelStore()
-    if model not in store.catalog or store.state(model) is ModelState.READY:
+    if model not in store.catalog:
+        store.resolve(model)  # raises where there is no such file either
+        return 0
+    if store.state(model) is ModelState.READY:
         return 0
     return subprocess.call([sys.executable, "-m", "medbot_llm.apps.cli", "models", "pull", model])
 
@@ -95,11 +98,14 @@ def run(model: str, *, chat: bool) -> int:
             )
         except KeyboardInterrupt:
             status = 0
+        if status == -signal.SIGPIPE:  # whoever read this reads no more
+            stop(node)
+            return 0
         if node.poll() is not None or status not in (0, 130):
             log.seek(0)
             print(
                 "the end of dialogue_node's log:",
-                *log.readlines()[-LOG_LINES_SHOWN:],
+                *log.read().splitlines()[-LOG_LINES_SHOWN:],
                 sep="\n  ",
                 file=sys.stderr,
             )

@@ -5,13 +5,22 @@ For developers without a robot, for `make demo`, and to try a robot's dialogue b
 
     ros2 run medbot_llm console                     chat with a running dialogue_node
     ros2 run medbot_llm console --script demo.yaml  play a delivery; on a terminal, go on as a chat
+
+Both need a dialogue_node that is active, with the same ROS_DOMAIN_ID and in the same namespace:
+
+    ros2 run medbot_llm console --ros-args -r __ns:=/robot1
+
+The file config/demo.yaml of this package shows what a script looks like. In the chat, a line that
+begins with / is a command; /help lists them, among them /task, /scan and /interrupt.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import queue
+import signal
 import sys
 import threading
 import time
@@ -66,6 +75,7 @@ class Console(Node):
         self._active = threading.Event()
         self._state = DialogueState()
         self._is_prompting = False
+        self._screen = threading.Lock()
         self._context_publisher = self.create_publisher(RobotContext, "robot_context", qos.LATCHED)
         self._task_publisher = self.create_publisher(DeliveryTask, "delivery_task", qos.LATCHED)
         self._scan_publisher = self.create_publisher(IdentityScan, "identity_scan", qos.EVENTS)
@@ -196,7 +206,7 @@ class Console(Node):
 
     def chat(self) -> None:
         """Read lines until the end of input."""
-        print(HELP, flush=True)
+        self._print(HELP)
         commands = {
             "/task": self.publish_task,
             "/scan": lambda: self.scan(ScanResult.MATCH),
@@ -204,21 +214,25 @@ class Console(Node):
             "/interrupt": lambda: self.call("interrupt"),
             "/reset": lambda: self.call("reset"),
             "/ack": self.acknowledge_alerts,
-            "/state": lambda: print(self._state, flush=True),
-            "/help": lambda: print(HELP, flush=True),
+            "/state": lambda: self._print(str(self._state)),
+            "/help": lambda: self._print(HELP),
         }
         while True:
             self._is_prompting = True
             try:
                 line = input(PROMPT).strip()
             except EOFError:
+                print(flush=True)
                 return
             finally:
                 self._is_prompting = False
             if line == "/quit":
                 return
             if line.startswith("/"):
-                commands.get(line, commands["/help"])()
+                try:
+                    commands.get(line, commands["/help"])()
+                except ScriptError as error:
+                    self.show("!", "", "", str(error))
             elif line:
                 self.say(line)
 
@@ -227,9 +241,14 @@ class Console(Node):
         sign = {"<": "◀", ">": "▶", "!": "·"}[direction]
         line = f"{sign} {topic:<16} {label:<16} {text}".rstrip()
         if self._is_prompting and sys.stdout.isatty():
-            print(f"\r\x1b[K{line}\n{PROMPT}{_typed_so_far()}", end="", flush=True)
+            self._print(f"\r\x1b[K{line}\n{PROMPT}{_typed_so_far()}", end="")
         else:
-            print(line, flush=True)
+            self._print(line)
+
+    def _print(self, text: str, end: str = "\n") -> None:
+        # Two threads show lines, and print() writes the end of a line by itself.
+        with self._screen:
+            print(text, end=end, flush=True)
 
     def _wait_for_reply(self) -> None:
         deadline = time.monotonic() + REPLY_TIMEOUT_S
@@ -301,9 +320,18 @@ def main(args: list[str] | None = None) -> int:
         "--no-chat", action="store_true", help="end after the script, even on a terminal"
     )
     argv = sys.argv if args is None else ["console", *args]
-    options = parser.parse_args(remove_ros_args(argv)[1:])
+    try:
+        options = parser.parse_args(remove_ros_args(argv)[1:])
+        rclpy.init(args=argv)
+    except RuntimeError as error:  # ROS arguments that are wrong
+        print(f"console: {error}", file=sys.stderr)
+        return 2
     is_chat = sys.stdin.isatty() and not options.no_chat
-    rclpy.init(args=argv)
+    # Whoever reads no more (`| head`) ends this quietly, as it ends other commands.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # Bytes that are no text must not end the chat: a message takes only what UTF-8 can say.
+        sys.stdin.reconfigure(errors="replace")
     executor = SingleThreadedExecutor()
     spinner = threading.Thread(target=_spin, args=(executor,), name="ros")
     try:

@@ -24,6 +24,7 @@ from typing import Any
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode
@@ -72,11 +73,12 @@ from medbot_llm.safety.base import NoTriage
 from medbot_llm.safety.base import NoVerifier
 
 DIAGNOSTICS_PERIOD_S = 1.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LOAD_POLL_S = 0.1
 LOAD_REPORT_STEP = 0.25
 """Share of the model between two lines of the log while it loads."""
-PROBLEM_REPEAT_S = 1.0
-"""How often the same problem is logged at most, s between two lines."""
+MAX_PROBLEM_LINES = 5
+"""Lines of the log that wrong messages may write between two ticks of DIAGNOSTICS_PERIOD_S."""
 
 
 class DialogueNode(LifecycleNode):
@@ -96,10 +98,13 @@ class DialogueNode(LifecycleNode):
         self._managed_publishers: list[LifecyclePublisher] = []
         self._problem = ""
         self._problem_at = float("-inf")
+        self._logged_problems: set[str] = set()
+        self._unlogged_problems = 0
         self._alert_times: dict[str, tuple[Time, float, int]] = {}
         self._triage, self._verifier = NoTriage(), NoVerifier()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._on_tick)
+        self._refuse_impossible_transitions()
         if self._settings["autostart"]:
             self._autostart = self.create_timer(0.0, self._on_autostart)
 
@@ -206,6 +211,28 @@ class DialogueNode(LifecycleNode):
             self.destroy_lifecycle_publisher(publisher)
         self._managed_publishers = []
 
+    def _refuse_impossible_transitions(self) -> None:
+        """Answer a transition that the state does not allow. rclpy before Lyrical lets the error
+        of the state machine out of the service's callback, and with it the whole node ends.
+        """
+        [service] = [service for service in self.services if service.srv_type is ChangeState]
+        change_state = service.callback
+
+        def on_change_state(
+            request: ChangeState.Request, response: ChangeState.Response
+        ) -> ChangeState.Response:
+            try:
+                return change_state(request, response)
+            except RuntimeError:  # the base of RCLError, which rclpy keeps to itself
+                wanted = request.transition.label or request.transition.id
+                self.get_logger().warning(
+                    f"lifecycle transition {wanted} was refused: this state does not allow it"
+                )
+                response.success = False
+                return response
+
+        service.callback = on_change_state
+
     def _on_autostart(self) -> None:
         self.destroy_timer(self._autostart)
         if self.trigger_configure() is TransitionCallbackReturn.SUCCESS:
@@ -264,9 +291,7 @@ class DialogueNode(LifecycleNode):
         def on_message(msg: Any) -> None:
             session = self._session
             if session is None:
-                self.get_logger().warning(
-                    f"a message on {topic} was refused: the node is not active"
-                )
+                self._note_problems([f"a message on {topic} was refused: the node is not active"])
                 return
             try:
                 serve(msg, session)
@@ -422,6 +447,10 @@ class DialogueNode(LifecycleNode):
             for alert in session.open_alerts:
                 if self._alert_times.get(alert.alert_id, (None, 0.0, 0))[1] <= due:
                     self._publish_alert(alert)
+        if self._unlogged_problems:
+            self.get_logger().warning(f"{self._unlogged_problems} more wrong messages came in")
+        self._logged_problems.clear()
+        self._unlogged_problems = 0
         self._publish_diagnostics()
 
     def _publish_diagnostics(self, load_share: float | None = None) -> None:
@@ -440,11 +469,14 @@ class DialogueNode(LifecycleNode):
 
     def _note_problems(self, problems: list[str]) -> None:
         for problem in problems:
-            now = time.monotonic()
+            self._problem, self._problem_at = problem, time.monotonic()
             # At 200 bad messages a second the log must stay readable.
-            if problem != self._problem or now - self._problem_at > PROBLEM_REPEAT_S:
+            logged = self._logged_problems
+            if problem in logged or len(logged) >= MAX_PROBLEM_LINES:
+                self._unlogged_problems += 1
+            else:
+                logged.add(problem)
                 self.get_logger().warning(problem)
-            self._problem, self._problem_at = problem, now
 
     def _now(self) -> Time:
         return self.get_clock().now().to_msg()
@@ -468,6 +500,9 @@ def _is_done(future: Future[None], timeout_s: float) -> bool:
 
 
 def _stop(signum: int, frame: object) -> None:
+    # Once is enough: a second one would break off the freeing, which has its own time-outs.
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -475,8 +510,12 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until Ctrl-C or SIGTERM."""
     # ROS's own handlers end the context at once, and with it the chance to publish a reply's last
     # chunk.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # wrong ROS arguments, no such parameter file
+        print(f"dialogue_node: {error}", file=sys.stderr)
+        return 2
+    for number in STOP_SIGNALS:
         signal.signal(number, _stop)
     node = None
     try:

@@ -86,6 +86,7 @@ class FakeNode:
     ros_arguments: list[str]
     output: str
     sigterm_timeout: str
+    additional_env: dict[str, str]
 
 
 @dataclass
@@ -297,6 +298,16 @@ def test_rclpy_reads_every_file_in_whatever_namespace(
     finally:
         rclpy.shutdown(context=context)
     assert read == parameters_of(name)
+
+
+def test_the_models_threads_leave_the_cores_to_the_robot(
+    description: FakeDescription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    assert launched(description).additional_env == {"GOMP_SPINCOUNT": "300"}
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert launched(description).additional_env == {}
 
 
 # --- the real launch -----------------------------------------------------------------------------

@@ -79,3 +79,18 @@ def test_configuring_says_how_far_it_is(start_node, robot: Robot, small_model) -
     )
     values = {pair.key: pair.value for pair in status.values}
     assert values["model"] == small_model.name and values["engine"] == "llama_cpp"
+
+
+def test_impossible_transitions_are_refused_and_nothing_ends(start_node, robot: Robot) -> None:
+    node = start_node(engine="scripted", scripted__file=SCRIPT)
+    for name in ("activate", "deactivate", "cleanup"):
+        assert not robot.transition(name)
+    assert robot.transition("configure")
+    for name in ("configure", "deactivate"):
+        assert not robot.transition(name)
+    assert robot.transition("activate")
+    for name in ("activate", "configure", "cleanup"):
+        assert not robot.transition(name)
+    assert robot.lifecycle_state() == "active"
+    assert "lifecycle transition 2 was refused" in node.log
+    robot.hand_over()

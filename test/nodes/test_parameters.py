@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from adapter_test_kit import write_adapter
 from node_test_kit import SCRIPT
 from node_test_kit import Robot
 from node_test_kit import spoken
@@ -87,3 +88,34 @@ def test_an_adapter_that_is_not_there_is_refused_and_serving_goes_on(
         robot.wait(lambda reason=reason: reason in robot.process.log, "the reason in the log")
     robot.say("這個藥什麼時候吃？")
     assert robot.next_reply()[0].kind == "answer"
+
+
+def test_an_adapter_is_swapped_while_serving(talking_robot: Robot, tmp_path: Path) -> None:
+    robot = talking_robot
+    robot.hand_over()
+    adapter = write_adapter(tmp_path / "ward.gguf", b_scale=0.0)
+
+    def adapter_in_use() -> str:
+        status = robot.diagnostics.get("model")
+        return {pair.key: pair.value for pair in status.values}["adapter"] if status else ""
+
+    for value, shown in ((str(adapter), f"{adapter} x 1"), ("", "none")):
+        assert robot.set_parameter("adapter", value) == ""
+        robot.wait(lambda shown=shown: adapter_in_use() == shown, f"adapter {shown}")
+        robot.say("這個藥什麼時候吃？")
+        assert robot.next_reply()[0].kind == "answer"
+
+
+def test_an_adapter_given_at_the_start_is_loaded_with_the_model(
+    start_node, robot: Robot, small_model: Path, tmp_path: Path
+) -> None:
+    adapter = write_adapter(tmp_path / "ward.gguf", b_scale=0.0)
+    start_node(autostart=True, model=small_model, adapter=adapter, adapter_scale=0.5)
+    robot.wait_active()
+    robot.wait(
+        lambda: (
+            f"{adapter} x 0.5"
+            in str([pair.value for pair in getattr(robot.diagnostics.get("model"), "values", [])])
+        ),
+        "the adapter in the diagnostics",
+    )
