@@ -191,7 +191,7 @@ class ReplySpeaker:
             yield text, index == len(texts) - 1
 
     def _say(self, reply: Reply, kind: ReplyKind, text: str, *, is_last: bool) -> None:
-        if reply.chunks == 0:
+        if text and reply.sentences_said == 0:
             reply.times.first_sentence = time.monotonic()
         interrupted = is_last and reply.cancel.cancelled
         chunk = ReplyChunk(

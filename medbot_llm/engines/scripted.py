@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from typing import TypeVar
 
 from medbot_llm.domain import ChatMessage
 from medbot_llm.domain import ChatRole
@@ -34,6 +35,10 @@ from medbot_llm.engines.base import ProgressCallback
 from medbot_llm.engines.base import Sampling
 
 ENGINE_NAME = "scripted"
+MAX_RECORDED = 1000
+"""Calls remembered, for tests to look at."""
+
+T = TypeVar("T")
 
 LARGEST_NUMBER = 3600
 """Largest delay in a script file, s, and largest count of pieces."""
@@ -172,7 +177,7 @@ class ScriptedEngine:
     def prefill(self, messages: Sequence[ChatMessage], cancel: CancelToken) -> None:
         """Take note of the messages, for as long as a first piece takes."""
         self._check_loaded()
-        self.prefills.append(tuple(messages))
+        _record(self.prefills, tuple(messages))
         _Pause(cancel).wait(self.script.first_piece_delay_s)
 
     def stream(
@@ -181,8 +186,8 @@ class ScriptedEngine:
         """Yield the scripted reply, at most `sampling.max_tokens` pieces of it."""
         self._check_loaded()
         script = self.script
-        self.calls.append(tuple(messages))
-        self.samplings.append(sampling)
+        _record(self.calls, tuple(messages))
+        _record(self.samplings, sampling)
         pause = _Pause(cancel)
         pause.wait(None if script.failure is Failure.HANG else script.first_piece_delay_s)
         if script.failure is Failure.BEFORE_FIRST_PIECE and not cancel.cancelled:
@@ -235,6 +240,12 @@ class _Pause:
     def wait(self, duration_s: float | None) -> None:
         """Wait for the duration, s, or if it is None for the cancel."""
         self._cancelled.wait(duration_s)
+
+
+def _record(record: list[T], item: T) -> None:
+    """Add to a record and forget what is oldest: a robot may run a script for weeks."""
+    record.append(item)
+    del record[:-MAX_RECORDED]
 
 
 def read_script(path: Path) -> Script:

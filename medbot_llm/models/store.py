@@ -73,6 +73,10 @@ _log = logging.getLogger(__name__)
 _FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
+MODEL_SUFFIXES = (".gguf", ".safetensors", ".onnx", ".bin")
+"""One of these must be in a folder that is added: a slip must not copy a whole disk."""
+
+
 class StoreError(MedbotError):
     """The store cannot do what it was asked."""
 
@@ -611,8 +615,10 @@ def _model_files(source: Path) -> dict[str, Path]:
             _log.warning("leaving out %s: it is empty", path)
             continue
         files[name.as_posix()] = path
-    if not files:
-        raise StoreError(f"there are no files in {source}")
+    if not any(path.suffix in MODEL_SUFFIXES for path in files.values()):
+        raise StoreError(
+            f"there is no model in {source}: none of its files ends in {', '.join(MODEL_SUFFIXES)}"
+        )
     return files
 
 

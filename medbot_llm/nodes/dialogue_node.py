@@ -13,9 +13,12 @@ instead.
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -81,6 +84,23 @@ MAX_PROBLEM_LINES = 5
 """Lines of the log that wrong messages may write between two ticks of DIAGNOSTICS_PERIOD_S."""
 
 
+Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
+
+
+def _logging_failures(transition: Transition) -> Transition:
+    """Log what a transition raises; rclpy makes it an error without a word."""
+
+    @functools.wraps(transition)
+    def logged(node: Any, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception:
+            node.get_logger().error(traceback.format_exc())
+            raise
+
+    return logged
+
+
 class DialogueNode(LifecycleNode):
     """Talks with whoever stands before the robot. See README.md for its topics, services and
     parameters.
@@ -110,6 +130,7 @@ class DialogueNode(LifecycleNode):
 
     # --- lifecycle -------------------------------------------------------------------------------
 
+    @_logging_failures
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and make the topics."""
         try:
@@ -143,6 +164,7 @@ class DialogueNode(LifecycleNode):
         self._settings.is_configured = True
         return TransitionCallbackReturn.SUCCESS
 
+    @_logging_failures
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Begin to serve. The current task, if its publisher still offers it, is taken up at
         once.
@@ -165,11 +187,13 @@ class DialogueNode(LifecycleNode):
         self._subscribe_latched()
         return result
 
+    @_logging_failures
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Cancel the running reply, tell its end, and stop serving."""
         self._stop_serving()
         return super().on_deactivate(state)
 
+    @_logging_failures
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model and the topics."""
         self._release()
@@ -445,7 +469,7 @@ class DialogueNode(LifecycleNode):
         if session is not None:
             due = time.monotonic() - self._settings["alert_repeat_s"]
             for alert in session.open_alerts:
-                if self._alert_times.get(alert.alert_id, (None, 0.0, 0))[1] <= due:
+                if self._alert_times.get(alert.alert_id, (None, math.inf, 0))[1] <= due:
                     self._publish_alert(alert)
         if self._unlogged_problems:
             self.get_logger().warning(f"{self._unlogged_problems} more wrong messages came in")

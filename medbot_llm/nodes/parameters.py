@@ -328,9 +328,11 @@ class DialogueParameters:
         """Which engine, and how.
 
         Raises:
-            MedbotError: the chat template's file cannot be read.
+            MedbotError: the chat template's file cannot be read, or a script is not named.
         """
         fallback = self["fallback_engine"]
+        if "scripted" in (self["engine"], fallback) and not self["scripted.file"]:
+            raise MedbotError("engine scripted needs a script; set scripted.file")
         return EngineSettings(
             kind=EngineKind(self["engine"]),
             fallback=EngineKind(fallback) if fallback else None,
