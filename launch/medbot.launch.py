@@ -35,7 +35,7 @@ are short for a large model on a busy machine."""
 
 SPIN_COUNT = "300"
 """How long OpenMP's threads spin between two steps, GOMP_SPINCOUNT. GNU's default makes a model
-15 % faster that has the cores to itself, and three to ten times slower where other programs want
+2 % faster that has the cores to itself, and less than half as fast where another program wants
 them too, as on a robot (docs/performance.md)."""
 SPIN_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
