@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 from .environment import environment_script
 from .environment import ros_environment
@@ -14,10 +13,6 @@ from .steps import digest
 _CONTENT_COUNTS = ("CMakeLists.txt", "package.xml", "msg/*.msg")
 _NAME_COUNTS = ("medbot_llm/**/*", "resource/**/*", "launch/**/*", "config/**/*")
 """These are installed as links into the repository: only what is new has to be linked."""
-_PACKAGE_PARTS = (
-    *("CMakeLists.txt", "LICENSE", "package.xml"),
-    *("config", "launch", "medbot_llm", "msg", "resource", "test"),
-)
 
 
 def workspace_inputs(layout: Layout) -> str:
@@ -36,11 +31,10 @@ def workspace_inputs(layout: Layout) -> str:
 
 def build_workspace(layout: Layout) -> None:
     """Run `colcon build`, and write the environment's script. Raises SetupError."""
-    source = _link_sources(layout)
     run_logged(
         [
             *("colcon", "--log-base", layout.logs / "colcon", "build", "--symlink-install"),
-            *("--base-paths", source),
+            *("--base-paths", layout.root),
             *("--build-base", layout.ros / "build", "--install-base", layout.install),
             *("--event-handlers", "console_direct+", "--cmake-args"),
             *("-DCMAKE_BUILD_TYPE=Release", "-DBUILD_TESTING=OFF", "-Wno-dev"),
@@ -53,21 +47,6 @@ def build_workspace(layout: Layout) -> None:
         folder=layout.ros,
     )
     layout.environment_script.write_text(environment_script(layout))
-
-
-def _link_sources(layout: Layout) -> Path:
-    """A folder of links to what the package consists of.
-
-    CMake refuses to generate a package whose exported include folders (numpy's, in the virtual
-    environment) lie below its source folder, and .venv lies below the repository's root.
-    """
-    source = layout.ros / "source"
-    shutil.rmtree(source, ignore_errors=True)
-    source.mkdir(parents=True)
-    for name in _PACKAGE_PARTS:
-        if (layout.root / name).exists():
-            (source / name).symlink_to(layout.root / name)
-    return source
 
 
 def discard_workspace(layout: Layout) -> None:
