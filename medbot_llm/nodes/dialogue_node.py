@@ -330,8 +330,10 @@ class DialogueNode(LifecycleNode):
         for subscription in self._latched_subscriptions:
             self.destroy_subscription(subscription)
         self._latched_subscriptions = [
-            self._subscribe(DeliveryTaskMsg, "delivery_task", self._on_task, qos.LATCHED),
+            # Where both have come, the executor takes them in this order: a task must not be
+            # greeted for before it is known that the robot is still on its way.
             self._subscribe(RobotContextMsg, "robot_context", self._on_context, qos.LATCHED),
+            self._subscribe(DeliveryTaskMsg, "delivery_task", self._on_task, qos.LATCHED),
         ]
 
     def _on_task(self, msg: DeliveryTaskMsg, session: DialogueSession) -> None:

@@ -229,8 +229,15 @@ class Robot:
     def wait_active(self) -> None:
         """Wait until the node serves."""
         self.wait(lambda: self.states, "the node to be active")
-        self.wait(lambda: self.speech_publisher.get_subscription_count(), "its subscriptions")
-        self.wait(lambda: self.task_publisher.get_subscription_count(), "its subscriptions")
+        for publisher in (
+            self.context_publisher,
+            self.task_publisher,
+            self.scan_publisher,
+            self.speech_publisher,
+            self.text_publisher,
+            self.ack_publisher,
+        ):
+            self.wait(publisher.get_subscription_count, f"a subscription to {publisher.topic}")
 
     def next_reply(self, timeout_s: float = WAIT_S) -> list[Response]:
         """The chunks of the next reply that was not read yet, once it has ended."""
