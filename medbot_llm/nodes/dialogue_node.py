@@ -236,7 +236,7 @@ class DialogueNode(LifecycleNode):
         self._managed_publishers = []
 
     def _refuse_impossible_transitions(self) -> None:
-        """Answer a transition that the state does not allow. rclpy before Lyrical lets the error
+        """Answer a transition that the state does not allow. rclpy before Kilted lets the error
         of the state machine out of the service's callback, and with it the whole node ends.
         """
         [service] = [service for service in self.services if service.srv_type is ChangeState]

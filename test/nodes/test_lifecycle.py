@@ -92,5 +92,5 @@ def test_impossible_transitions_are_refused_and_nothing_ends(start_node, robot: 
     for name in ("activate", "configure", "cleanup"):
         assert not robot.transition(name)
     assert robot.lifecycle_state() == "active"
-    assert "lifecycle transition 2 was refused" in node.log
+    assert "transition 2" in node.log  # ours or, from Kilted on, rclpy's own line
     robot.hand_over()
