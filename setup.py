@@ -48,6 +48,8 @@ setup(
         "jinja2>=3.1",
         "numpy>=1.21",
         "opencc>=1.4.1,<1.5",
+        "pypinyin>=0.53,<1",
+        "rapidfuzz>=3.9,<4",
         "PyYAML>=5.4",
         "tqdm>=4.57",
     ],

@@ -141,6 +141,11 @@ class Stage(StringEnum):
     IDENTIFY = "identify"
     HANDOVER = "handover"
     QUESTIONS = "questions"
+    CONFIRM = "confirm"
+    """Something was heard that would change what happens; it was said back and waits for yes or
+    no."""
+    HELD = "held"
+    """The medicine must not be handed over before staff have looked at it."""
     LEAVE = "leave"
 
 

@@ -45,12 +45,29 @@ COMMANDS = {
     "models": Command(
         "medbot_llm.apps.models", "list, pull and verify the models that the robot runs"
     ),
+    "formulary": Command(
+        "medbot_llm.apps.formulary", "look up medicines, check and import the hospital's own data"
+    ),
+    "triage": Command(
+        "medbot_llm.apps.triage", "tell how urgently a human is needed for what was said"
+    ),
+    "verify": Command(
+        "medbot_llm.apps.verify", "tell whether a sentence may be said about a delivery"
+    ),
+    "interactions": Command(
+        "medbot_llm.apps.interactions",
+        "tell which medicines, allergies and foods do not go together",
+    ),
+    "simulate": Command("medbot_llm.apps.simulate", "play whole conversations without ROS"),
 }
 
 _EPILOG = """\
 examples:
   medbot models list                          what can be had, and what is here
   medbot models pull smollm2-135m-instruct    fetch a model, or go on with a fetch that was cut
+  medbot formulary show amlodipine            what the robot knows about a medicine
+  medbot triage said.jsonl                    JSON Lines in, JSON Lines out, as all the checks
+  medbot simulate conversations.jsonl         whole conversations, without ROS
   medbot models --help                        all about one command
 
 Models are kept in ~/.cache/medbot, or in $MEDBOT_HOME.

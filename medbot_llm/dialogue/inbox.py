@@ -1,8 +1,8 @@
 """Events waiting for the dialogue, newest speech first in rank.
 
 Speech that newer speech overtakes stays in line, marked, so that it is remembered but not
-answered. The line is bounded: when it is full the oldest overtaken speech goes, then whatever is
-oldest.
+answered. An emergency goes first and is never overtaken. The line is bounded: when it is full the
+oldest overtaken speech goes, then whatever is oldest.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Event:
         replaceable: Only the newest event of this name matters; one that waits goes when a newer
             comes.
         overtaken: Newer speech came before this speech had its turn.
+        urgent: It goes before everything that waits, and is never overtaken or dropped.
         number: Place in the order of arrival, from 1; 0 not left yet.
     """
 
@@ -41,6 +42,7 @@ class Event:
     supersedes: bool = False
     replaceable: bool = False
     overtaken: bool = False
+    urgent: bool = False
     number: int = 0
 
 
@@ -77,7 +79,7 @@ class Inbox:
                 return False
             if event.utterance is not None:
                 for waiting in self._events:
-                    waiting.overtaken |= waiting.utterance is not None
+                    waiting.overtaken |= waiting.utterance is not None and not waiting.urgent
             if event.replaceable:
                 older = [waiting for waiting in self._events if waiting.name == event.name]
                 for waiting in older:
@@ -86,7 +88,10 @@ class Inbox:
                 self._drop_one()
             self._left += 1
             event.number = self._left
-            self._events.append(event)
+            if event.urgent:
+                self._events.insert(sum(waiting.urgent for waiting in self._events), event)
+            else:
+                self._events.append(event)
             self._condition.notify()
             return True
 
@@ -104,7 +109,8 @@ class Inbox:
             self._condition.notify_all()
 
     def _drop_one(self) -> None:
-        victim = next((event for event in self._events if event.overtaken), self._events[0])
+        expendable = [event for event in self._events if not event.urgent] or [self._events[0]]
+        victim = next((event for event in expendable if event.overtaken), expendable[0])
         self._events.remove(victim)
         if self.dropped == 0:
             logger.warning(

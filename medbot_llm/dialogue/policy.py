@@ -1,45 +1,113 @@
 """What may and must be said now: the hand-over as a small explicit state machine.
 
 An event comes in, a `Plan` comes out (or none), and the state moves. A plan carries words that
-would do by themselves; the language model is asked only where `use_model` is set, which is for
-questions after a scan has confirmed the identity, and for small talk while there is no task.
-Before the scan the robot speaks prepared words alone, so that there is nothing for a model to give
-away.
+would do by themselves; the language model is asked only where `use_model` is set, and only for
+questions after a scan has opened the gate, or for small talk while there is no task. Rules that
+must not be reworded (a missed dose, doubling, stopping, what does not go together) are said in
+prepared words even then.
 
-    IDLE ──task──▶ APPROACH ──arrived──▶ IDENTIFY ──scan matches──▶ HANDOVER ──said──▶ QUESTIONS
-    ──leaves──▶ LEAVE
-                      └──(no trip stage known)──▶┘  ▲── other result: ask again
+    IDLE ──task──▶ APPROACH ──arrived──▶ IDENTIFY ──scan──▶ HANDOVER ──said──▶ QUESTIONS ──▶ LEAVE
+                      │                  ▲  ▲  │                                 │   ▲
+                      └──(already there)─┘  │  └──conflict──▶ HELD ──staff scan──┼───┤
+                                            │                                    ▼   │
+                                            └───── silence, wrong scan ◀──── CONFIRM ┘
+
+Every state has a way back: a withdrawn or new task, a reset and a scan work in all of them, and
+silence leads from CONFIRM and QUESTIONS to where nothing can be disclosed.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
+from datetime import datetime
 
+from medbot_llm.dialogue.advice import LABEL_ANSWERS
+from medbot_llm.dialogue.advice import Advisor
+from medbot_llm.dialogue.advice import Conflict
+from medbot_llm.dialogue.advice import Heard
+from medbot_llm.dialogue.advice import HoldFrom
+from medbot_llm.dialogue.intents import Answer
+from medbot_llm.dialogue.intents import Intent
+from medbot_llm.dialogue.intents import Intents
+from medbot_llm.dialogue.missed_dose import in_words
+from medbot_llm.dialogue.missed_dose import read_missed_dose
 from medbot_llm.dialogue.phrases import Phrases
+from medbot_llm.domain import CompartmentState
 from medbot_llm.domain import DeliveryTask
 from medbot_llm.domain import Identity
 from medbot_llm.domain import IdentityScan
 from medbot_llm.domain import Language
+from medbot_llm.domain import Medication
 from medbot_llm.domain import PatientGroup
 from medbot_llm.domain import ReplyKind
 from medbot_llm.domain import RobotContext
-from medbot_llm.domain import ScanResult
-from medbot_llm.domain import ScanSource
 from medbot_llm.domain import Scene
+from medbot_llm.domain import Severity
 from medbot_llm.domain import SpeakerRole
 from medbot_llm.domain import Stage
 from medbot_llm.domain import TripStage
 from medbot_llm.domain import Utterance
 from medbot_llm.knowledge.label_terms import LabelTerms
+from medbot_llm.knowledge.quantities import read_schedule
+from medbot_llm.safety.base import TriageResult
+from medbot_llm.safety.escalation import EmergencyWords
+from medbot_llm.safety.identity import IdentityGate
+from medbot_llm.safety.identity import IdentityRules
+from medbot_llm.safety.identity import Outcome
 
 logger = logging.getLogger(__name__)
 
 AT_THE_RECEIVER = frozenset({TripStage.ARRIVED, TripStage.HANDING_OVER})
 ON_THE_WAY_BACK = frozenset({TripStage.RETURNING, TripStage.CHARGING})
-AT_WORK = (Stage.IDENTIFY, Stage.HANDOVER, Stage.QUESTIONS)
+AT_WORK = (Stage.IDENTIFY, Stage.HANDOVER, Stage.QUESTIONS, Stage.CONFIRM, Stage.HELD)
+LOW_BATTERY = 0.2
+"""Charge below which the robot says so, 0 to 1."""
+ASKS_BEFORE_A_HUMAN = 2
+"""How often the robot asks to hear again before it calls a human."""
 SOMETHING_SAID = re.compile(r"\w")
+
+STATEMENTS = frozenset({Intent.ALLERGY_SAID, Intent.CONDITION_SAID, Intent.ALSO_TAKING})
+"""What would change what happens, and is said back."""
+WORDED_BY_MODEL = frozenset(
+    {
+        Intent.WHEN,
+        Intent.HOW_MUCH,
+        Intent.HOW_TO_TAKE,
+        Intent.WHAT_IS_IT,
+        Intent.WHAT_FOR,
+        Intent.SIDE_EFFECTS,
+        Intent.WITH_FOOD,
+        Intent.STORAGE,
+        Intent.DRIVING,
+        Intent.OTHER,
+        Intent.GREETING,
+    }
+)
+"""Questions whose answer a model may word; what it may state are the plan's facts."""
+RULE_PHRASES = {
+    Intent.DOUBLE_DOSE: "double_no",
+    Intent.STOP_MEDICINE: "stop_no",
+    Intent.CHANGE_DOSE: "change_no",
+    Intent.OPIOID_REQUEST: "opioid_no",
+    Intent.ARE_YOU_DOCTOR: "doctor_no",
+    Intent.DIAGNOSIS: "diagnosis_no",
+    Intent.INSULT: "insult",
+}
+"""Intents that one prepared phrase answers, whoever stands there."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A human who is to be called before the plan's words are said."""
+
+    severity: Severity
+    category: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -51,12 +119,16 @@ class Plan:
         language: Its language.
         sentences: Prepared words that would do by themselves.
         use_model: Ask the language model to word the reply, and fall back on `sentences`.
+        facts: What the model may state besides the label.
+        call: A human to call first. Words that say so follow `sentences` once the call is out.
     """
 
     kind: ReplyKind
     language: Language
     sentences: tuple[str, ...]
     use_model: bool = False
+    facts: tuple[str, ...] = ()
+    call: Call | None = None
 
 
 @dataclass(frozen=True)
@@ -68,26 +140,58 @@ class PolicySettings:
         default_language: Language until someone speaks another one.
         min_confidence: Speech recognised with less than this is asked for again; 0 to 1.
         max_utterance_chars: Longer speech is asked for again, shorter.
+        hold_from: From which severity of an interaction on a delivery is held back.
     """
 
     default_scene: Scene = Scene.WARD
     default_language: Language = Language.ZH_HANT
     min_confidence: float = 0.35
     max_utterance_chars: int = 1000
+    hold_from: HoldFrom = HoldFrom.MAJOR
 
 
+@dataclass(frozen=True)
+class _Pending:
+    """What was said back and waits for yes or no.
+
+    Attributes:
+        before: The stage to go back to.
+        conflict: What it means for the delivery; None: nothing.
+        call: Whom to call once it is confirmed, and not called yet.
+    """
+
+    before: Stage
+    conflict: Conflict | None
+    call: Call | None
+
+
+@dataclass
 class Policy:
     """Keeps the state of one hand-over and turns each event into a plan. Not thread-safe."""
 
-    def __init__(self, phrases: Phrases, terms: LabelTerms, settings: PolicySettings) -> None:
-        self._phrases = phrases
-        self._terms = terms
-        self._settings = settings
-        self.stage = Stage.IDLE
-        self.identity = Identity.UNKNOWN
-        self.task: DeliveryTask | None = None
-        self.context = RobotContext()
-        self.language = settings.default_language
+    phrases: Phrases
+    terms: LabelTerms
+    settings: PolicySettings
+    advisor: Advisor
+    intents: Intents
+    emergency_words: EmergencyWords
+    identity_rules: IdentityRules
+    now: Callable[[], datetime] = datetime.now
+    stage: Stage = Stage.IDLE
+    task: DeliveryTask | None = None
+    context: RobotContext = field(default_factory=RobotContext)
+    language: Language = Language.ZH_HANT
+    _pending: _Pending | None = None
+    _asks_missed_dose: Medication | None = None
+    _not_understood: int = 0
+    _scan_asks: int = 0
+    _is_released: bool = False
+    _was_handed_over: bool = False
+    _last: Plan | None = None
+
+    def __post_init__(self) -> None:
+        self.gate = IdentityGate(self.identity_rules)
+        self.language = self.settings.default_language
 
     @property
     def scene(self) -> Scene:
@@ -97,7 +201,7 @@ class Policy:
         task = self.task
         if task is not None:
             return task.scene
-        return self.context.scene or self._settings.default_scene
+        return self.context.scene or self.settings.default_scene
 
     @property
     def patient_group(self) -> PatientGroup:
@@ -105,15 +209,35 @@ class Policy:
         return self.task.patient_group if self.task is not None else PatientGroup.ADULT
 
     @property
+    def identity(self) -> Identity:
+        """What scans have told of whoever stands there."""
+        return self.gate.state
+
+    @property
     def may_disclose(self) -> bool:
         """Whether the medicine and the patient may be spoken of."""
-        return self.task is not None and self.identity is Identity.CONFIRMED
+        return self.task is not None and self.gate.is_open
+
+    @property
+    def timeout_s(self) -> float | None:
+        """How long the present stage may last without an event, s; None: as long as it likes."""
+        if self.task is None:
+            return None
+        rule = self.gate.rule(self.task)
+        if self.stage is Stage.IDENTIFY:
+            # After the staff were called there is nothing left to ask for.
+            return rule.scan_timeout_s if self._scan_asks <= rule.asks else None
+        if self.stage is Stage.CONFIRM:
+            return rule.scan_timeout_s
+        return rule.disclosure_timeout_s if self.gate.is_open else None
+
+    # --- events ----------------------------------------------------------------------------------
 
     def on_task(self, task: DeliveryTask | None) -> Plan | None:
         """Take up a task, or drop the current one for None."""
         had_listener = self.stage in AT_WORK
         self.task = task
-        self.identity = Identity.UNKNOWN
+        self._begin_again()
         if task is None:
             self.stage = Stage.IDLE
             return self._prepared("task_cancelled", ReplyKind.FAREWELL) if had_listener else None
@@ -127,19 +251,20 @@ class Policy:
     def on_context(self, context: RobotContext) -> Plan | None:
         """Note where the robot is; arriving greets, driving off says good-bye and locks."""
         before, now = self.context.trip_stage, context.trip_stage
+        trouble = self._trouble(context)
         self.context = context
         if self.stage is Stage.APPROACH and now in AT_THE_RECEIVER:
             return self._greet()
         if now is before or now is None or self.stage not in AT_WORK:
-            # A trip that stands as it stood is no news, whatever else changed: a scan may have
-            # opened the hand-over at the dock.
-            return None
+            # A trip that stands as it stood is no news: a scan may have opened the hand-over at
+            # the dock.
+            return trouble if self.stage in AT_WORK else None
         if now in AT_THE_RECEIVER:
             # It spoke with someone on its way, and comes only now to the one it was sent to.
             has_travelled = before is not None and before not in AT_THE_RECEIVER
-            return self._greet() if has_travelled and self.stage is Stage.IDENTIFY else None
-        is_delivered = self.stage is not Stage.IDENTIFY
-        self.identity = Identity.UNKNOWN
+            return self._greet() if has_travelled and self.stage is Stage.IDENTIFY else trouble
+        is_delivered = self._was_handed_over
+        self._close_identity()
         if not is_delivered and now not in ON_THE_WAY_BACK:
             self.stage = Stage.APPROACH
             return None
@@ -148,7 +273,7 @@ class Policy:
         return self._prepared(key, ReplyKind.FAREWELL)
 
     def on_scan(self, scan: IdentityScan) -> Plan | None:
-        """Open the hand-over for a scan that matches this task, and for no other."""
+        """Open the hand-over for a scan that the gate accepts, and for no other."""
         task = self.task
         if task is None or self.stage is Stage.LEAVE:
             logger.info("a scan was ignored: there is no task to hand over")
@@ -156,27 +281,38 @@ class Policy:
         if self.stage is Stage.APPROACH:
             # Someone is there to be scanned, whatever the trip says.
             self.stage = Stage.IDENTIFY
-        if scan.result is ScanResult.UNREADABLE:
-            return self._prepared("scan_unreadable", ReplyKind.CLARIFICATION)
-        if scan.result is not ScanResult.MATCH or not _belongs_to(scan, task):
-            self.identity = Identity.MISMATCH
-            self.stage = Stage.IDENTIFY
-            return self._prepared("scan_mismatch", ReplyKind.CLARIFICATION)
-        if self.is_known(scan):
+        was_held, was_staff = self.stage is Stage.HELD, self.gate.is_staff
+        outcome = self.gate.scan(scan, task)
+        if outcome is Outcome.KNOWN and was_held and was_staff:
+            return self._release()
+        if outcome is Outcome.KNOWN:
             return None
-        self.identity = Identity.CONFIRMED
-        self.stage = Stage.HANDOVER
-        to_patient = scan.subject_role in (SpeakerRole.PATIENT, SpeakerRole.UNKNOWN)
-        words = self._phrases.handover(task, self.language, self._terms, to_patient=to_patient)
-        return Plan(ReplyKind.HANDOVER, self.language, tuple(words))
+        if outcome is not Outcome.OPENED:
+            if not self.gate.is_open:
+                self._pending = None
+                self.stage = Stage.HELD if was_held else Stage.IDENTIFY
+            return self._refused(outcome, scan)
+        if was_held:
+            return self._release() if self.gate.is_staff else self._held()
+        if self._pending is not None and self._pending.conflict is not None:
+            # Something that speaks against it was said before the scan, and not taken back.
+            return self._hold(self._pending.conflict)
+        self._pending = None
+        conflicts = (
+            []
+            if self._is_released
+            else self._grave(self.advisor.conflicts_known(task, self.language))
+        )
+        if conflicts:
+            return self._hold(conflicts[0])
+        return self._hand_over()
 
     def is_known(self, scan: IdentityScan) -> bool:
         """Whether a scan only says again what is confirmed: scanners read ten times a second."""
         return (
-            self.may_disclose
-            and scan.result is ScanResult.MATCH
-            and self.task is not None
-            and _belongs_to(scan, self.task)
+            self.task is not None
+            and self.stage is not Stage.HELD
+            and self.gate.is_known(scan, self.task)
         )
 
     def on_handover_said(self) -> None:
@@ -184,63 +320,465 @@ class Policy:
         if self.stage is Stage.HANDOVER:
             self.stage = Stage.QUESTIONS
 
-    def on_utterance(self, utterance: Utterance, language: Language) -> Plan:
-        """Plan the answer to what a person said in `language`."""
+    def on_timeout(self) -> Plan | None:
+        """Act on silence that lasted for `timeout_s`."""
+        if self.task is None:
+            return None
+        if self.stage is Stage.IDENTIFY:
+            return self._scan_is_missing(self.task)
+        if self.stage is Stage.CONFIRM and self._pending is not None:
+            # Nobody took it back: towards safety it counts as said.
+            return self._confirmed(self._pending)
+        if self.gate.is_open:
+            self._close_identity()
+            if self.stage is not Stage.HELD:
+                self.stage = Stage.IDENTIFY
+            self._scan_asks = 0
+            return self._prepared("identity_closed", ReplyKind.CLARIFICATION)
+        return None
+
+    def on_utterance(self, utterance: Utterance, language: Language, triage: TriageResult) -> Plan:
+        """Plan the answer to what a person said in `language`, and triage has judged."""
+        if triage.severity is Severity.EMERGENCY:
+            self.language = language
+            return self._planned(
+                (), ReplyKind.EMERGENCY, Call(triage.severity, triage.category, triage.reason)
+            )
         if not SOMETHING_SAID.search(utterance.text) or self._is_doubtful(utterance):
             # What was hardly heard does not tell a language either.
-            return self._prepared("not_heard", ReplyKind.CLARIFICATION)
+            return self._not_heard()
+        self._not_understood = 0
         self.language = language
-        if len(utterance.text) > self._settings.max_utterance_chars:
+        if len(utterance.text) > self.settings.max_utterance_chars:
             return self._prepared("too_long", ReplyKind.FALLBACK)
-        if self.stage is Stage.LEAVE:
-            return self._prepared("farewell", ReplyKind.FAREWELL)
-        if self.task is not None and not self.may_disclose:
-            if self.stage is Stage.APPROACH:
-                # Whoever speaks is in front of the robot: ask for the scan as on arrival.
-                return self._greet()
-            return self._prepared("locked_answer", ReplyKind.CLARIFICATION)
-        return Plan(ReplyKind.ANSWER, language, self.words_without_model(language), use_model=True)
-
-    def words_without_model(self, language: Language) -> tuple[str, ...]:
-        """What is said where the model cannot answer: never less than whom to ask."""
-        if self.task is None:
-            return tuple(self._phrases.say("no_task", language, self.scene))
-        if not self.may_disclose:
-            return tuple(self._phrases.say("model_unavailable_locked", language, self.scene))
-        return (
-            *self._phrases.say("model_unavailable", language, self.scene),
-            *self._phrases.say("label_says", language, self.scene),
-            *self._phrases.labels(self.task, language, self._terms),
-        )
+        plan = self._answer(utterance, triage)
+        self._last = plan if plan.kind is not ReplyKind.CLARIFICATION else self._last
+        return plan
 
     def restart(self) -> Plan | None:
         """Forget who stands there and begin again with the same task."""
-        self.identity = Identity.UNKNOWN
+        self._begin_again()
         task = self.task
-        self.language = task.language if task is not None else self._settings.default_language
+        self.language = task.language if task is not None else self.settings.default_language
         return self._greet() if task is not None and self.stage is not Stage.APPROACH else None
+
+    def call_words(self, plan: Plan, *, sent: bool) -> tuple[str, ...]:
+        """The plan's sentences with those on the call, as true as the call is."""
+        call = plan.call
+        if call is None:
+            return plan.sentences
+        words = self.emergency_words
+        if call.severity is Severity.EMERGENCY:
+            return (
+                *plan.sentences,
+                *words.emergency(call.category, plan.language, self.scene, sent=sent),
+            )
+        opening = plan.sentences or words.opening(call.category, plan.language)
+        return (*opening, *words.nurse(plan.language, self.scene, sent=sent))
+
+    # --- answers ---------------------------------------------------------------------------------
+
+    def _answer(self, utterance: Utterance, triage: TriageResult) -> Plan:
+        text, task = utterance.text, self.task
+        call = None
+        if triage.severity is Severity.NURSE:
+            call = Call(triage.severity, triage.category, triage.reason)
+        if self.stage is Stage.LEAVE:
+            return self._planned(self._say("farewell"), ReplyKind.FAREWELL, call)
+        heard = self.advisor.heard(text, task)
+        intent = self.intents.of(text, names_other=bool(heard.others))
+        if self._pending is not None and self.stage is Stage.CONFIRM and intent not in STATEMENTS:
+            plan = self._answer_to_say_back(text, intent, call)
+            if plan is not None:
+                return plan
+        if self.stage is Stage.APPROACH and call is None:
+            # Whoever speaks is in front of the robot: ask for the scan as on arrival.
+            return self._greet()
+        if intent is Intent.CALL_STAFF:
+            wanted = call or Call(Severity.NURSE, "staff_requested", "asked for a member of staff")
+            return self._planned((), ReplyKind.ANSWER, wanted)
+        if intent in STATEMENTS:
+            return self._statement(intent, text, heard, call)
+        if intent is Intent.DOSE_SAID:
+            return self._dose_said(text, call)
+        if intent in RULE_PHRASES and not (intent is Intent.STOP_MEDICINE and self.may_disclose):
+            return self._planned(self._say(RULE_PHRASES[intent]), ReplyKind.ANSWER, call)
+        if self._asks_missed_dose is not None or intent is Intent.MISSED_DOSE:
+            plan = self._missed_dose(text, intent, heard, call)
+            if plan is not None:
+                return plan
+        if task is not None and not self.may_disclose:
+            return self._answer_locked(intent, call)
+        if self.stage is Stage.HELD:
+            return self._planned(self._say("held"), ReplyKind.CLARIFICATION, call)
+        if task is None:
+            return self._answer_without_task(intent, call)
+        return self._answer_open(task, intent, text, heard, call)
+
+    def _answer_locked(self, intent: Intent, call: Call | None) -> Plan:
+        if call is not None:
+            return self._planned((), ReplyKind.ANSWER, call)
+        if intent is Intent.IDENTITY_CLAIM:
+            words = (*self._say("identity_claim"), *self._say("ask_identity_again"))
+            return self._planned((*words, *self._say("no_scan_possible")), ReplyKind.CLARIFICATION)
+        if intent is Intent.GREETING:
+            return self._greet()
+        return self._prepared("locked_answer", ReplyKind.CLARIFICATION)
+
+    def _answer_without_task(self, intent: Intent, call: Call | None) -> Plan:
+        if call is not None:
+            return self._planned((), ReplyKind.ANSWER, call)
+        if intent is Intent.FAREWELL:
+            return self._prepared("farewell", ReplyKind.FAREWELL)
+        words = self._say("no_task")
+        return Plan(ReplyKind.ANSWER, self.language, words, use_model=True)
+
+    def _answer_open(
+        self, task: DeliveryTask, intent: Intent, text: str, heard: Heard, call: Call | None
+    ) -> Plan:
+        if intent is Intent.REPEAT_PILL:
+            wanted = call or Call(
+                Severity.NURSE, "repeat_request", "asked again for a medicine already handed over"
+            )
+            return self._planned(self._say("repeat_no"), ReplyKind.ANSWER, wanted)
+        if intent is Intent.REPEAT and self._last is not None and call is None:
+            return Plan(self._last.kind, self._last.language, self._last.sentences)
+        if heard.candidates:
+            joint = "、" if self.language.is_chinese else ", "
+            words = self._say("which_medicine", candidates=joint.join(heard.candidates))
+            return self._planned(words, ReplyKind.CLARIFICATION, call)
+        if heard.others and call is None:
+            return self._together(task, text, heard)
+        medications = heard.delivered or task.medications
+        facts = self._facts(task, intent, medications)
+        if call is not None:
+            # The words of the call come first; a fact that was asked for may follow them.
+            about_it = facts if intent is Intent.SIDE_EFFECTS else []
+            opening = self.emergency_words.opening(call.category, self.language)
+            return self._planned((*opening, *about_it), ReplyKind.ANSWER, call)
+        if intent is Intent.FAREWELL:
+            return self._prepared("farewell", ReplyKind.FAREWELL)
+        if intent is Intent.STOP_MEDICINE:
+            return self._planned((*self._say("stop_no"), *facts), ReplyKind.ANSWER)
+        if intent is Intent.GREETING:
+            return Plan(ReplyKind.ANSWER, self.language, self._say("hello"), use_model=True)
+        if intent in WORDED_BY_MODEL and (facts or intent is Intent.OTHER):
+            words = (
+                (*facts, *self._say("check_with_staff")) if facts else self._without_model(task)
+            )
+            return Plan(
+                ReplyKind.ANSWER, self.language, tuple(words), use_model=True, facts=tuple(facts)
+            )
+        if facts:
+            return self._planned((*facts, *self._say("check_with_staff")), ReplyKind.ANSWER)
+        return self._prepared("fact_missing", ReplyKind.ANSWER)
+
+    def _facts(
+        self, task: DeliveryTask, intent: Intent, medications: Sequence[Medication]
+    ) -> list[str]:
+        """What label and formulary say on a question; the label goes first, and alone where it
+        says enough."""
+        facts: list[str] = []
+        if intent in LABEL_ANSWERS or intent is Intent.WHAT_FOR:
+            facts = self.phrases.labels(task, self.language, self.terms, medications)
+        if intent is Intent.WITH_FOOD and any(_tells_meals(m) for m in medications):
+            return facts
+        own = self.advisor.facts(intent, medications, self.language)
+        return [*own, *facts] if intent is Intent.WHAT_FOR and own else [*facts, *own]
+
+    def _without_model(self, task: DeliveryTask) -> tuple[str, ...]:
+        """What is said where the model cannot answer: never less than whom to ask."""
+        return (
+            *self._say("model_unavailable"),
+            *self._say("label_says"),
+            *self.phrases.labels(task, self.language, self.terms),
+        )
+
+    def _together(self, task: DeliveryTask, text: str, heard: Heard) -> Plan:
+        what = _listed(heard.others, self.language)
+        conflicts = self.advisor.conflicts_said(
+            task, self.language, drugs=heard.others, foods=[text]
+        )
+        if not conflicts:
+            words = self._say("together_nothing_known", what=what)
+            return self._planned(words, ReplyKind.ANSWER)
+        words = []
+        for conflict in conflicts[:2]:
+            words += self._say(
+                "together_risk", what=conflict.what, medicine=conflict.medicine, why=conflict.why
+            )
+        return self._planned(tuple(dict.fromkeys(words)), ReplyKind.ANSWER)
+
+    def _missed_dose(
+        self, text: str, intent: Intent, heard: Heard, call: Call | None
+    ) -> Plan | None:
+        """Answer on a missed dose, or ask for the time to the next one; None: it is about
+        something else now."""
+        asked, self._asks_missed_dose = self._asks_missed_dose, None
+        task = self.task
+        if task is None or not self.may_disclose:
+            if intent is not Intent.MISSED_DOSE:
+                return None
+            return self._planned(self._say("missed_rule"), ReplyKind.ANSWER, call)
+        medication = asked or next(iter(heard.delivered or task.medications))
+        if len(task.medications) > 1 and not heard.delivered and asked is None:
+            # Which of them is not known: the rule alone is right for all.
+            return self._planned(self._say("missed_rule"), ReplyKind.ANSWER, call)
+        own_rule = self.advisor.missed_dose_rule(medication, self.language)
+        if own_rule and intent is Intent.MISSED_DOSE:
+            words = self._say("missed_own_rule", rule=own_rule)
+            return self._planned(words, ReplyKind.ANSWER, call)
+        missed = read_missed_dose(text, medication.frequency, self._local_time())
+        if missed.may_be_taken is None and intent is not Intent.MISSED_DOSE:
+            return None
+        if missed.may_be_taken is None:
+            words = self._say("missed_rule")
+            if missed.interval_h is not None and asked is None:
+                self._asks_missed_dose = medication
+                words += self._say("missed_ask")
+            return self._planned(words, ReplyKind.ANSWER, call)
+        assert missed.left_h is not None
+        key = "missed_take_now" if missed.may_be_taken else "missed_skip"
+        words = self._say(key, left=_hours(missed.left_h, self.language))
+        return self._planned(words, ReplyKind.ANSWER, call)
+
+    # --- what is said back -----------------------------------------------------------------------
+
+    def _statement(self, intent: Intent, text: str, heard: Heard, call: Call | None) -> Plan:
+        task = self.task
+        if intent is Intent.ALLERGY_SAID:
+            key, what = "say_back_allergy", self.advisor.names_allergy(text)
+            said = {"allergies": [text]}
+        elif intent is Intent.CONDITION_SAID:
+            key, what = "say_back_condition", self.advisor.names_condition(text)
+            said = {"conditions": [text]}
+        else:
+            key, what = "say_back_taking", _listed(heard.others, self.language)
+            said = {"drugs": list(heard.others), "foods": [text]}
+        if not what:
+            key, what = "say_back_words", text.strip("。.!！?？ ")
+        words = self._say(key, what=what)
+        conflicts = self.advisor.conflicts_said(task, self.language, **said) if task else []
+        grave = self._grave(conflicts)
+        if not grave and conflicts and self.may_disclose:
+            mild = conflicts[0]
+            risk = self._say("together_risk", what=mild.what, medicine=mild.medicine, why=mild.why)
+            return self._planned(risk, ReplyKind.ANSWER, call)
+        before = self._pending.before if self._pending is not None else self.stage
+        if not grave:
+            later = Call(Severity.NURSE, _category(intent, "said"), f"said: {text}")
+            is_news = intent is not Intent.ALSO_TAKING
+            self._pending = _Pending(before, None, later if is_news else None)
+            self._to_confirm()
+            return self._planned(words, ReplyKind.CLARIFICATION, call)
+        conflict = grave[0]
+        self._pending = _Pending(before, conflict, None)
+        self._to_confirm()
+        if self.may_disclose:
+            words += self._say(
+                "conflict_hold", what=conflict.what, medicine=conflict.medicine, why=conflict.why
+            )
+        else:
+            words += self._say("conflict_hold_locked")
+        wanted = Call(
+            Severity.NURSE,
+            _category(intent, "conflict"),
+            f"{conflict.medicine} and {conflict.what} ({conflict.severity}, rule {conflict.rule})",
+        )
+        return self._planned(words, ReplyKind.CLARIFICATION, wanted)
+
+    def _dose_said(self, text: str, call: Call | None) -> Plan:
+        what = text.strip("。.!！?？ ")
+        words = (*self._say("say_back_words", what=what), *self._say("keep_to_label"))
+        wanted = call or Call(Severity.NURSE, "dose_change_request", f"said: {text}")
+        return self._planned(words, ReplyKind.CLARIFICATION, wanted)
+
+    def _answer_to_say_back(self, text: str, intent: Intent, call: Call | None) -> Plan | None:
+        pending = self._pending
+        assert pending is not None
+        answer = self.intents.answer(text)
+        if answer is Answer.YES:
+            return self._confirmed(pending)
+        if answer is Answer.NO:
+            self._pending = None
+            self.stage = pending.before
+            return self._planned(self._say("misheard"), ReplyKind.CLARIFICATION, call)
+        if intent is Intent.OTHER and call is None:
+            return self._prepared("confirm_again", ReplyKind.CLARIFICATION)
+        # Something else is wanted; what was said stands as long as nobody takes it back.
+        self.stage = Stage.HELD if pending.conflict is not None else pending.before
+        self._pending = None
+        return None
+
+    def _confirmed(self, pending: _Pending) -> Plan:
+        self._pending = None
+        if pending.conflict is None:
+            self.stage = pending.before
+            return self._planned(self._say("noted"), ReplyKind.ANSWER, pending.call)
+        self.stage = Stage.HELD
+        return self._planned((*self._say("noted"), *self._say("held")), ReplyKind.ANSWER)
+
+    def _to_confirm(self) -> None:
+        """Wait for yes or no; a hand-over that is held stays held whatever the answer."""
+        if self.stage is not Stage.HELD:
+            self.stage = Stage.CONFIRM
+
+    # --- scans -----------------------------------------------------------------------------------
+
+    def _hand_over(self) -> Plan:
+        assert self.task is not None
+        self.stage = Stage.HANDOVER
+        self._was_handed_over = True
+        words = self.phrases.handover(
+            self.task,
+            self.language,
+            self.terms,
+            to_patient=self.gate.receiver is SpeakerRole.PATIENT,
+        )
+        plan = Plan(ReplyKind.HANDOVER, self.language, tuple(words))
+        self._last = plan
+        return plan
+
+    def _hold(self, conflict: Conflict) -> Plan:
+        self.stage = Stage.HELD
+        self._pending = None
+        words = self._say(
+            "conflict_hold", what=conflict.what, medicine=conflict.medicine, why=conflict.why
+        )
+        category = (
+            "allergy_conflict" if conflict.kind == "drug_allergy" else "interaction_conflict"
+        )
+        reason = (
+            f"{conflict.medicine} and {conflict.what} ({conflict.severity}, rule {conflict.rule})"
+        )
+        return self._planned(words, ReplyKind.HANDOVER, Call(Severity.NURSE, category, reason))
+
+    def _held(self) -> Plan:
+        return self._prepared("held", ReplyKind.CLARIFICATION)
+
+    def _release(self) -> Plan:
+        """Staff have looked at what spoke against it."""
+        self._is_released = True
+        plan = self._hand_over()
+        return Plan(plan.kind, plan.language, (*self._say("released"), *plan.sentences))
+
+    def _refused(self, outcome: Outcome, scan: IdentityScan) -> Plan:
+        key = {
+            Outcome.UNREADABLE: "scan_unreadable",
+            Outcome.INCOMPLETE: "scan_incomplete",
+            Outcome.MISMATCH: "scan_mismatch",
+            Outcome.WRONG_PLACE: "scan_wrong_place",
+            Outcome.WRONG_SOURCE: "scan_wrong_source",
+            Outcome.WRONG_RECEIVER: "scan_wrong_receiver",
+            Outcome.LOCKED: "scan_locked",
+        }[outcome]
+        call = None
+        if outcome in (Outcome.MISMATCH, Outcome.WRONG_PLACE, Outcome.LOCKED):
+            category = {Outcome.LOCKED: "identity_locked", Outcome.WRONG_PLACE: "wrong_place"}.get(
+                outcome, "identity_mismatch"
+            )
+            reason = f"what was scanned ({scan.source}) does not belong to the task"
+            call = Call(Severity.NURSE, category, reason)
+        words = self._say(key)
+        if outcome is Outcome.WRONG_SOURCE:
+            words += self._say("ask_identity_again")
+        return self._planned(words, ReplyKind.CLARIFICATION, call)
+
+    def _scan_is_missing(self, task: DeliveryTask) -> Plan:
+        self._scan_asks += 1
+        words = (*self._say("scan_waiting"), *self._say("ask_identity_again"))
+        call = None
+        if self._scan_asks > self.gate.rule(task).asks:
+            words = self._say("scan_waiting")
+            call = Call(Severity.NURSE, "identity_timeout", "nobody was scanned at the hand-over")
+        return self._planned(words, ReplyKind.CLARIFICATION, call)
+
+    # --- small things ----------------------------------------------------------------------------
+
+    def _begin_again(self) -> None:
+        self._close_identity()
+        self._was_handed_over = self._is_released = False
+        self._not_understood = self._scan_asks = 0
+        if self.stage in (Stage.CONFIRM, Stage.HELD):
+            self.stage = Stage.IDENTIFY
+
+    def _close_identity(self) -> None:
+        self.gate.close()
+        self._pending = self._asks_missed_dose = self._last = None
 
     def _greet(self) -> Plan:
         self.stage = Stage.IDENTIFY
+        self._scan_asks = 0
         return self._prepared("greeting", ReplyKind.GREETING)
 
+    def _not_heard(self) -> Plan:
+        self._not_understood += 1
+        if self._not_understood > ASKS_BEFORE_A_HUMAN:
+            self._not_understood = 0
+            call = Call(Severity.NURSE, "not_understood", "speech could not be understood")
+            words = self._say("not_understood_human")
+            return self._planned(words, ReplyKind.CLARIFICATION, call)
+        key = "not_heard" if self._not_understood == 1 else "not_understood_again"
+        return self._prepared(key, ReplyKind.CLARIFICATION)
+
+    def _trouble(self, context: RobotContext) -> Plan | None:
+        """Tell of the robot's own trouble, once when it begins."""
+
+        def is_low(state: RobotContext) -> bool:
+            return state.battery is not None and state.battery < LOW_BATTERY
+
+        if is_low(context) and not is_low(self.context):
+            return self._prepared("low_battery", ReplyKind.CLARIFICATION)
+        fault = CompartmentState.FAULT
+        if context.compartment is fault and self.context.compartment is not fault:
+            return self._prepared("compartment_fault", ReplyKind.CLARIFICATION)
+        return None
+
+    def _grave(self, conflicts: Sequence[Conflict]) -> list[Conflict]:
+        return [conflict for conflict in conflicts if conflict.holds(self.settings.hold_from)]
+
+    def _local_time(self) -> datetime | None:
+        told = self.context.local_time
+        if not told:
+            return self.now()
+        try:
+            return datetime.fromisoformat(told.strip().removesuffix("Z"))
+        except ValueError:
+            return None
+
+    def _say(self, key: str, **values: str) -> tuple[str, ...]:
+        return tuple(self.phrases.say(key, self.language, self.scene, **values))
+
+    def _planned(
+        self, sentences: Sequence[str], kind: ReplyKind, call: Call | None = None
+    ) -> Plan:
+        return Plan(kind, self.language, tuple(sentences), call=call)
+
     def _prepared(self, key: str, kind: ReplyKind) -> Plan:
-        return Plan(kind, self.language, tuple(self._phrases.say(key, self.language, self.scene)))
+        return self._planned(self._say(key), kind)
 
     def _is_doubtful(self, utterance: Utterance) -> bool:
         confidence = utterance.confidence
-        return confidence is not None and confidence < self._settings.min_confidence
+        return confidence is not None and confidence < self.settings.min_confidence
 
 
-def _belongs_to(scan: IdentityScan, task: DeliveryTask) -> bool:
-    """Check the scanner's word against the task: a match for another task or patient opens
-    nothing.
-    """
-    if scan.task_id and scan.task_id != task.task_id:
-        return False
-    if scan.mismatched_identifiers:
-        return False
-    # A wristband names its patient, whoever is said to have shown it.
-    is_patient = scan.subject_role is SpeakerRole.PATIENT or scan.source is ScanSource.WRISTBAND
-    other_id = bool(scan.subject_id and task.patient_id) and scan.subject_id != task.patient_id
-    return not (is_patient and other_id)
+def _category(intent: Intent, what: str) -> str:
+    """Category of the alert for something said: "allergy_conflict", "condition_said" …"""
+    kinds = {Intent.ALLERGY_SAID: "allergy", Intent.CONDITION_SAID: "condition"}
+    return f"{kinds.get(intent, 'interaction')}_{what}"
+
+
+def _listed(names: Sequence[str], language: Language) -> str:
+    return ("、" if language.is_chinese else ", ").join(names)
+
+
+def _tells_meals(medication: Medication) -> bool:
+    """Whether the label says when to eat with it."""
+    return bool(read_schedule(medication.frequency, medication.instructions).meal)
+
+
+def _hours(hours: float, language: Language) -> str:
+    number = in_words(hours)
+    if language is Language.EN:
+        return f"{number} hour" if number == "1" else f"{number} hours"
+    return f"{number} {'小時' if language is Language.ZH_HANT else '小时'}"

@@ -18,8 +18,6 @@ from dataclasses import field
 from dataclasses import replace
 
 from medbot_llm.dialogue.history import History
-from medbot_llm.dialogue.language import detect_language
-from medbot_llm.dialogue.language import to_script
 from medbot_llm.dialogue.policy import Plan
 from medbot_llm.dialogue.sentences import SentenceSplitter
 from medbot_llm.dialogue.spoken import clean
@@ -36,8 +34,11 @@ from medbot_llm.engines.base import EngineError
 from medbot_llm.engines.base import EngineUnavailableError
 from medbot_llm.engines.base import Sampling
 from medbot_llm.engines.worker import EngineWorker
+from medbot_llm.safety.base import Brief
 from medbot_llm.safety.base import Verdict
 from medbot_llm.safety.base import Verifier
+from medbot_llm.text.language import detect_language
+from medbot_llm.text.language import to_script
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +50,18 @@ class Reply:
     """A reply under way. Setting `cancel`, from any thread, ends it."""
 
     plan: Plan
-    task: DeliveryTask | None
+    brief: Brief
     utterance_id: str = ""
     times: StageTimes = field(default_factory=StageTimes)
     cancel: CancelToken = field(default_factory=CancelToken)
     reply_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     chunks: int = 0
     sentences_said: int = 0
+
+    @property
+    def task(self) -> DeliveryTask | None:
+        """The task it belongs to."""
+        return self.brief.task
 
 
 class ReplySpeaker:
@@ -68,12 +74,14 @@ class ReplySpeaker:
         history: History,
         statistics: Statistics,
         publish: Callable[[ReplyChunk], None],
+        on_blocked: Callable[[str, Verdict], None],
     ) -> None:
         self._worker = worker
         self._verifier = verifier
         self._history = history
         self._statistics = statistics
         self._publish = publish
+        self._on_blocked = on_blocked
 
     def speak(self, reply: Reply, messages: Sequence[ChatMessage], sampling: Sampling) -> None:
         """Publish the reply to its end. `messages` are for the model, where the plan asks for
@@ -126,10 +134,11 @@ class ReplySpeaker:
         plan = reply.plan
         spoken = 0
         for sentence, is_last in self._model_sentences(reply, messages, sampling, stop_model):
-            verdict = self._check(sentence, plan.language, reply.task)
+            verdict = self._check(sentence, plan.language, reply.brief)
             if verdict.blocked:
                 logger.warning("a sentence was blocked (%s): %s", verdict.reason, verdict.detail)
                 self._statistics.note_blocked(verdict.reason)
+                self._on_blocked(sentence, verdict)
                 return False
             if reply.cancel.cancelled:
                 return False
@@ -144,11 +153,15 @@ class ReplySpeaker:
         self._say(reply, plan.kind, "", is_last=True)
         return True
 
-    def _check(self, sentence: str, language: Language, task: DeliveryTask | None) -> Verdict:
+    def _check(self, sentence: str, language: Language, brief: Brief) -> Verdict:
         heard_as = detect_language(sentence, language)
         if heard_as.is_chinese is not language.is_chinese:
             return Verdict("wrong_language", f"{heard_as} instead of {language}")
-        return self._verifier.check(sentence, language, task)
+        try:
+            return self._verifier.check(sentence, language, brief)
+        except Exception as error:  # what cannot be judged must not be spoken
+            logger.exception("the verifier failed")
+            return Verdict("verifier_failed", f"{type(error).__name__}: {error}")
 
     def _model_sentences(
         self,

@@ -25,14 +25,13 @@ from typing import Protocol
 from medbot_llm.dialogue.history import History
 from medbot_llm.dialogue.inbox import Event
 from medbot_llm.dialogue.inbox import Inbox
-from medbot_llm.dialogue.language import detect_language
-from medbot_llm.dialogue.language import to_script
-from medbot_llm.dialogue.phrases import Phrases
+from medbot_llm.dialogue.policy import Call
 from medbot_llm.dialogue.policy import Plan
 from medbot_llm.dialogue.policy import Policy
 from medbot_llm.dialogue.policy import PolicySettings
 from medbot_llm.dialogue.reply import Reply
 from medbot_llm.dialogue.reply import ReplySpeaker
+from medbot_llm.dialogue.resources import DialogueResources
 from medbot_llm.dialogue.statistics import Figures
 from medbot_llm.dialogue.statistics import Statistics
 from medbot_llm.domain import Alert
@@ -42,10 +41,10 @@ from medbot_llm.domain import Identity
 from medbot_llm.domain import IdentityScan
 from medbot_llm.domain import Language
 from medbot_llm.domain import ModelStatus
+from medbot_llm.domain import PatientGroup
 from medbot_llm.domain import ReplyChunk
 from medbot_llm.domain import ReplyKind
 from medbot_llm.domain import RobotContext
-from medbot_llm.domain import ScanResult
 from medbot_llm.domain import Scene
 from medbot_llm.domain import Severity
 from medbot_llm.domain import SpeakerRole
@@ -54,17 +53,18 @@ from medbot_llm.domain import StageTimes
 from medbot_llm.domain import Utterance
 from medbot_llm.engines.base import Sampling
 from medbot_llm.engines.worker import EngineWorker
-from medbot_llm.knowledge.label_terms import LabelTerms
-from medbot_llm.prompts.builder import PromptBuilder
-from medbot_llm.safety.base import NoTriage
-from medbot_llm.safety.base import NoVerifier
-from medbot_llm.safety.base import Triage
+from medbot_llm.safety.base import Brief
+from medbot_llm.safety.base import Circumstances
 from medbot_llm.safety.base import TriageResult
-from medbot_llm.safety.base import Verifier
+from medbot_llm.safety.base import Verdict
+from medbot_llm.text.language import detect_language
+from medbot_llm.text.language import to_script
 
 logger = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 5.0
+MAX_OPEN_ALERTS = 50
+"""Alerts that are repeated until someone acknowledges them; beyond that the least urgent go."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,9 @@ class SessionListener(Protocol):
     def on_state(self, snapshot: Snapshot) -> None:
         """The conversation stands elsewhere than before."""
 
+    def on_blocked(self, sentence: str, verdict: Verdict) -> None:
+        """The verifier kept a sentence of the model from being spoken."""
+
 
 class DialogueSession:
     """The facade of the dialogue: leave events here, hear replies through the listener."""
@@ -104,28 +107,38 @@ class DialogueSession:
         self,
         worker: EngineWorker,
         listener: SessionListener,
+        resources: DialogueResources,
         *,
-        prompts: PromptBuilder,
-        phrases: Phrases,
-        terms: LabelTerms,
         policy: PolicySettings | None = None,
         sampling: Sampling | None = None,
-        triage: Triage | None = None,
-        verifier: Verifier | None = None,
         clock: Callable[[], datetime] = datetime.now,
     ) -> None:
         self._worker = worker
         self._listener = listener
-        self._prompts = prompts
-        self._terms = terms
-        self._policy = Policy(phrases, terms, policy or PolicySettings())
+        self._prompts = resources.prompts
+        self._terms = resources.terms
+        self._triage = resources.triage
+        self._policy = Policy(
+            phrases=resources.phrases,
+            terms=resources.terms,
+            settings=policy or PolicySettings(),
+            advisor=resources.advisor,
+            intents=resources.intents,
+            emergency_words=resources.emergency_words,
+            identity_rules=resources.identity_rules,
+            now=clock,
+        )
         self._sampling = sampling or Sampling()
-        self._triage = triage or NoTriage()
         self._clock = clock
         self._history = History()
         self._statistics = Statistics()
         self._speaker = ReplySpeaker(
-            worker, verifier or NoVerifier(), self._history, self._statistics, listener.on_reply
+            worker,
+            resources.verifier,
+            self._history,
+            self._statistics,
+            listener.on_reply,
+            listener.on_blocked,
         )
         self._inbox = Inbox()
         self._lock = threading.Lock()
@@ -138,6 +151,7 @@ class DialogueSession:
         self._latest_task: DeliveryTask | None = None
         self._open_alerts: dict[str, Alert] = {}
         self._system_prompts: dict[Language, str] = {}
+        self._quiet_since = time.monotonic()
         self._thread = threading.Thread(target=self._serve, name="dialogue", daemon=True)
 
     # --- events, from any thread -----------------------------------------------------------------
@@ -173,17 +187,44 @@ class DialogueSession:
         """
         if math.isnan(utterance.received_s):
             utterance = replace(utterance, received_s=time.monotonic())
-        try:
-            result = self._triage.assess(utterance, self._latest_task)
-        except Exception as error:  # speech must be answered even if its judge fails
-            logger.exception("the triage failed")
-            self._statistics.note_error(f"triage: {type(error).__name__}: {error}")
-            result = TriageResult()
-        if result.severity is not None:
-            self._raise_alert(result.severity, result.category, result.reason, utterance)
-        self._leave(
-            Event("speech", lambda: self._on_utterance(utterance), utterance, supersedes=True)
+        result = self._assess(utterance)
+        sent = result.severity is not None and self._raise_alert(
+            Call(result.severity, result.category, result.reason), utterance
         )
+        self._leave(
+            Event(
+                "speech",
+                lambda: self._on_utterance(utterance, result, sent=sent),
+                utterance,
+                supersedes=True,
+                urgent=result.severity is Severity.EMERGENCY,
+            )
+        )
+
+    def tick(self) -> None:
+        """Act on silence that has lasted too long for where the hand-over stands. Call it about
+        once a second.
+        """
+        timeout_s = self._policy.timeout_s
+        with self._lock:
+            is_replying = self._reply is not None
+        if timeout_s is None or is_replying or len(self._inbox):
+            return
+        if time.monotonic() - self._quiet_since >= timeout_s:
+            self.silence()
+
+    def silence(self) -> None:
+        """Take the present stage's time-out for over."""
+        self._leave(
+            Event("time-out", lambda: self._say(self._policy.on_timeout()), replaceable=True)
+        )
+
+    def settled(self) -> threading.Event:
+        """An event that is set once everything left before is done with."""
+        done = threading.Event()
+        if not self._leave(Event("settled", done.set)):
+            done.set()
+        return done
 
     def interrupt(self) -> str:
         """Stop the running reply; returns its id, or "" where there was none to stop."""
@@ -258,11 +299,14 @@ class DialogueSession:
 
     # --- the dialogue's thread -------------------------------------------------------------------
 
-    def _leave(self, event: Event) -> None:
-        if self._inbox.leave(event) and event.supersedes:
+    def _leave(self, event: Event) -> bool:
+        """Leave an event for the dialogue's thread; False once the session is closed."""
+        is_left = self._inbox.leave(event)
+        if is_left and event.supersedes:
             # By now the dialogue may have taken this very event, or a newer one: those replies
             # stay.
             self._interrupt(older_than=event.number)
+        return is_left
 
     def _interrupt(self, older_than: float = math.inf) -> str:
         """Stop the running reply if it answers an event that came before that number."""
@@ -286,6 +330,7 @@ class DialogueSession:
             except Exception as error:  # one bad event must not silence the robot
                 logger.exception("the dialogue failed on: %s", event.name)
                 self._statistics.note_error(f"{type(error).__name__}: {error}")
+            self._quiet_since = time.monotonic()
             self._tell_state()
 
     def _on_task(self, task: DeliveryTask | None) -> None:
@@ -298,20 +343,31 @@ class DialogueSession:
         self._say(self._policy.on_context(context))
 
     def _on_scan(self, scan: IdentityScan) -> None:
-        plan = self._policy.on_scan(scan)
-        is_read = scan.result is not ScanResult.UNREADABLE
-        if plan is not None and is_read and self._policy.identity is Identity.MISMATCH:
-            reason = f"what was scanned ({scan.source}) does not belong to the task"
-            self._raise_alert(Severity.NURSE, "identity_mismatch", reason, None)
-        self._say(plan)
+        self._say(self._policy.on_scan(scan))
         self._policy.on_handover_said()
 
-    def _on_utterance(self, utterance: Utterance) -> None:
+    def _on_utterance(self, utterance: Utterance, result: TriageResult, *, sent: bool) -> None:
         language = utterance.language or detect_language(utterance.text, self._policy.language)
-        plan = self._policy.on_utterance(utterance, language)
-        if plan.use_model:
+        plan = self._policy.on_utterance(utterance, language, result)
+        if self._policy.task is None or self._policy.may_disclose:
             self._remember(utterance, language)
-        self._say(plan, utterance)
+        self._say(plan, utterance, sent=sent)
+
+    def _assess(self, utterance: Utterance) -> TriageResult:
+        """Triage an utterance; what its judge fails on, a human has to look at."""
+        task = self._latest_task
+        about = Circumstances(
+            language=utterance.language,
+            scene=self._policy.scene,
+            patient_group=task.patient_group if task is not None else PatientGroup.ADULT,
+            role=utterance.role,
+        )
+        try:
+            return self._triage.assess(utterance.text, about)
+        except Exception as error:  # speech must be answered even if its judge fails
+            logger.exception("the triage failed")
+            self._statistics.note_error(f"triage: {type(error).__name__}: {error}")
+            return TriageResult(Severity.NURSE, "not_understood", "the triage failed on this")
 
     def _on_overtaken(self, utterance: Utterance) -> None:
         self._statistics.note_overtaken()
@@ -327,14 +383,30 @@ class DialogueSession:
         self._system_prompts.clear()
         self._say(self._policy.restart())
 
-    def _say(self, plan: Plan | None, utterance: Utterance | None = None) -> None:
+    def _say(
+        self, plan: Plan | None, utterance: Utterance | None = None, *, sent: bool = False
+    ) -> None:
         """Speak a plan to its end, or until something newer ends it; then prepare the next turn's
         prompt.
+
+        Args:
+            plan: What to say; None: nothing.
+            utterance: What it answers.
+            sent: The alert that the plan calls for went out when the words were heard.
         """
         if plan is not None:
+            if plan.call is not None:
+                sent = sent or self._raise_alert(plan.call, utterance)
+                plan = replace(plan, sentences=self._policy.call_words(plan, sent=sent))
             reply = Reply(
                 plan,
-                self._policy.task,
+                Brief(
+                    task=self._policy.task,
+                    may_disclose=self._policy.may_disclose,
+                    alerted=sent,
+                    said=(*plan.sentences, *plan.facts),
+                    heard=utterance.text if utterance is not None else "",
+                ),
                 utterance_id=utterance.utterance_id if utterance is not None else "",
                 times=StageTimes(
                     received=utterance.received_s if utterance is not None else math.nan
@@ -348,16 +420,18 @@ class DialogueSession:
                 self.interrupt()
             self._tell_state()
             try:
-                messages = self._messages(plan.language) if plan.use_model else ()
+                messages = self._messages(plan.language, plan.facts) if plan.use_model else ()
                 self._speaker.speak(reply, messages, self._sampling)
             finally:
                 with self._lock:
                     self._reply = None
         self._prefill()
 
-    def _messages(self, language: Language) -> tuple[ChatMessage, ...]:
-        """The prompt: the filled scene prompt, which stays the same from turn to turn, and the
-        history.
+    def _messages(
+        self, language: Language, facts: tuple[str, ...] = ()
+    ) -> tuple[ChatMessage, ...]:
+        """The prompt: the filled scene prompt, which stays the same from turn to turn, the
+        history, and behind the newest question the facts that answer it.
         """
         system = self._system_prompts.get(language)
         if system is None:
@@ -375,7 +449,8 @@ class DialogueSession:
                 # nothing.
                 disclose=policy.task is not None,
             )
-        return self._prompts.conversation(system, self._history.turns(language), language)
+        turns = self._history.turns(language)
+        return self._prompts.conversation(system, turns, language, facts=facts)
 
     def _prefill(self) -> None:
         if len(self._inbox) == 0 and not self._inbox.is_closed:
@@ -383,16 +458,17 @@ class DialogueSession:
 
     # --- telling ---------------------------------------------------------------------------------
 
-    def _raise_alert(
-        self, severity: Severity, category: str, reason: str, utterance: Utterance | None
-    ) -> None:
+    def _raise_alert(self, call: Call, utterance: Utterance | None) -> bool:
+        """Call for a human; False: the call could not be published, so nobody may be told that it
+        was. It stays open, and is repeated, either way.
+        """
         task, place = self._latest_task, self._policy.context.place
         where = [place, task.room if task else "", task.bed if task else ""]
         alert = Alert(
             alert_id=uuid.uuid4().hex[:12],
-            severity=severity,
-            category=category,
-            reason=reason,
+            severity=call.severity,
+            category=call.category,
+            reason=call.reason,
             scene=self._policy.scene,
             place=" / ".join(part for part in where if part),
             task_id=task.task_id if task else "",
@@ -402,14 +478,24 @@ class DialogueSession:
         )
         with self._lock:
             told = [(a.category, a.reason, a.task_id, a.words) for a in self._open_alerts.values()]
-            if (category, reason, alert.task_id, alert.words) in told:
+            if (call.category, call.reason, alert.task_id, alert.words) in told:
                 # A scanner that reads the same wristband ten times a second calls for one nurse.
-                return
+                return True
+            while len(self._open_alerts) >= MAX_OPEN_ALERTS:
+                self._open_alerts.pop(self._least_urgent_alert())
             self._open_alerts[alert.alert_id] = alert
         try:
             self._listener.on_alert(alert)
         except Exception:  # whoever listens must not silence the robot; the alert stays open
             logger.exception("an alert could not be published")
+            return False
+        return True
+
+    def _least_urgent_alert(self) -> str:
+        """The oldest alert that is no emergency, else the oldest."""
+        alerts = list(self._open_alerts.values())
+        mild = [alert for alert in alerts if alert.severity is not Severity.EMERGENCY]
+        return (mild or alerts)[0].alert_id
 
     def _tell_state(self) -> None:
         # Read and told under one lock, so that no older state is told after a newer one.

@@ -132,6 +132,11 @@ class Console(Node):
     def scan(self, result: ScanResult) -> None:
         """Scan a wristband."""
         msg = IdentityScan(source=IdentityScan.SOURCE_WRISTBAND, result=str(result))
+        identifiers = [IdentityScan.IDENTIFIER_PATIENT_ID, IdentityScan.IDENTIFIER_NAME]
+        if result is ScanResult.MATCH:
+            msg.matched_identifiers = identifiers
+        elif result is ScanResult.MISMATCH:
+            msg.mismatched_identifiers = identifiers
         msg.header.stamp = self.get_clock().now().to_msg()
         self._scan_publisher.publish(msg)
         self.show(">", "identity_scan", msg.source, msg.result)

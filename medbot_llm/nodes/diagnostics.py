@@ -11,14 +11,13 @@ from diagnostic_msgs.msg import DiagnosticArray
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
 
+from medbot_llm.dialogue.resources import DialogueResources
 from medbot_llm.dialogue.session import DialogueSession
 from medbot_llm.domain import ModelStatus
 from medbot_llm.engines.worker import EngineWorker
 
 PROBLEM_SHOWN_S = 30.0
 """How long a failed reply, or a message that was not right, keeps the dialogue at WARN."""
-NOT_BUILT_IN = "none"
-"""Name of a triage or verifier that judges nothing."""
 
 
 def dialogue_diagnostics(
@@ -28,8 +27,7 @@ def dialogue_diagnostics(
     session: DialogueSession | None,
     load_share: float | None,
     problem: str,
-    triage: str,
-    verifier: str,
+    resources: DialogueResources | None,
 ) -> DiagnosticArray:
     """Say how model, dialogue and safety stand.
 
@@ -39,14 +37,13 @@ def dialogue_diagnostics(
         session: The conversation; None while inactive.
         load_share: Share of the model that is loaded; None while no load is under way.
         problem: A message that was not right lately, "" none.
-        triage: Name of the triage in use.
-        verifier: Name of the verifier in use.
+        resources: Rules and facts in use; None while unconfigured.
     """
     array = DiagnosticArray()
     array.status = [
         _model(node_name, worker, session, load_share),
         _dialogue(node_name, session, problem),
-        _safety(node_name, triage, verifier),
+        _safety(node_name, resources),
     ]
     return array
 
@@ -115,12 +112,15 @@ def _dialogue(node_name: str, session: DialogueSession | None, problem: str) -> 
     return _status(name, DiagnosticStatus.OK, str(snapshot.stage), values)
 
 
-def _safety(node_name: str, triage: str, verifier: str) -> DiagnosticStatus:
-    values = {"triage": triage, "verifier": verifier}
-    missing = [kind for kind, name in values.items() if name == NOT_BUILT_IN]
-    if missing:
-        message = f"no {' and no '.join(missing)}: not for use with patients"
-        return _status(f"{node_name}: safety", DiagnosticStatus.WARN, message, values)
+def _safety(node_name: str, resources: DialogueResources | None) -> DiagnosticStatus:
+    if resources is None:
+        return _status(f"{node_name}: safety", DiagnosticStatus.OK, "not configured", {})
+    values = {
+        "triage": resources.triage.name,
+        "verifier": resources.verifier.name,
+        "formulary": resources.advisor.formulary_version,
+        "region": resources.emergency_words.region,
+    }
     return _status(f"{node_name}: safety", DiagnosticStatus.OK, "on", values)
 
 

@@ -42,8 +42,8 @@ from rclpy.subscription import Subscription
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from medbot_llm.dialogue.phrases import Phrases
 from medbot_llm.dialogue.policy import SOMETHING_SAID
+from medbot_llm.dialogue.resources import DialogueResources
 from medbot_llm.dialogue.session import DialogueSession
 from medbot_llm.dialogue.session import Snapshot
 from medbot_llm.domain import Alert
@@ -54,7 +54,6 @@ from medbot_llm.domain import Scene
 from medbot_llm.domain import Utterance
 from medbot_llm.engines.build import build_engine
 from medbot_llm.engines.worker import EngineWorker
-from medbot_llm.knowledge.label_terms import LabelTerms
 from medbot_llm.models.store import ModelStore
 from medbot_llm.msg import Alert as AlertMsg
 from medbot_llm.msg import AlertAck as AlertAckMsg
@@ -70,10 +69,8 @@ from medbot_llm.nodes.diagnostics import PROBLEM_SHOWN_S
 from medbot_llm.nodes.diagnostics import dialogue_diagnostics
 from medbot_llm.nodes.log import log_to_ros
 from medbot_llm.nodes.parameters import DialogueParameters
-from medbot_llm.prompts.builder import PromptBuilder
 from medbot_llm.prompts.untrusted import neutralise
-from medbot_llm.safety.base import NoTriage
-from medbot_llm.safety.base import NoVerifier
+from medbot_llm.safety.base import Verdict
 
 DIAGNOSTICS_PERIOD_S = 1.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -121,7 +118,7 @@ class DialogueNode(LifecycleNode):
         self._logged_problems: set[str] = set()
         self._unlogged_problems = 0
         self._alert_times: dict[str, tuple[Time, float, int]] = {}
-        self._triage, self._verifier = NoTriage(), NoVerifier()
+        self._resources: DialogueResources | None = None
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._on_tick)
         self._refuse_impossible_transitions()
@@ -135,8 +132,7 @@ class DialogueNode(LifecycleNode):
         """Load the model and make the topics."""
         try:
             settings = self._settings.engine()
-            self._prompts = PromptBuilder(self._settings.prompts_directory())
-            self._phrases, self._terms = Phrases(), LabelTerms()
+            self._resources = DialogueResources.load(self._settings.resources())
             engine = build_engine(settings, ModelStore().resolve)
         except MedbotError as error:
             self.get_logger().error(f"cannot be configured: {error}")
@@ -169,18 +165,14 @@ class DialogueNode(LifecycleNode):
         """Begin to serve. The current task, if its publisher still offers it, is taken up at
         once.
         """
-        assert self._worker is not None
+        assert self._worker is not None and self._resources is not None
         result = super().on_activate(state)
         self._session = DialogueSession(
             self._worker,
             self,
-            prompts=self._prompts,
-            phrases=self._phrases,
-            terms=self._terms,
+            self._resources,
             policy=self._settings.policy(),
             sampling=self._settings.sampling(),
-            triage=self._triage,
-            verifier=self._verifier,
         )
         self._session.start()
         # What was latched before came while nothing was served, and was refused: ask for it again.
@@ -447,6 +439,9 @@ class DialogueNode(LifecycleNode):
         )
         self._publish_alert(alert)
 
+    def on_blocked(self, sentence: str, verdict: Verdict) -> None:
+        """The session has logged and counted it; diagnostics show the count."""
+
     def on_state(self, snapshot: Snapshot) -> None:
         """Publish where the conversation stands."""
         with self._context_may_end():
@@ -469,6 +464,7 @@ class DialogueNode(LifecycleNode):
     def _on_tick(self) -> None:
         session = self._session
         if session is not None:
+            session.tick()
             due = time.monotonic() - self._settings["alert_repeat_s"]
             for alert in session.open_alerts:
                 if self._alert_times.get(alert.alert_id, (None, math.inf, 0))[1] <= due:
@@ -487,8 +483,7 @@ class DialogueNode(LifecycleNode):
             session=self._session,
             load_share=load_share,
             problem=problem,
-            triage=self._triage.name,
-            verifier=self._verifier.name,
+            resources=self._resources,
         )
         array.header.stamp = self._now()
         self._diagnostics.publish(array)

@@ -21,7 +21,9 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from medbot_llm.dialogue.advice import HoldFrom
 from medbot_llm.dialogue.policy import PolicySettings
+from medbot_llm.dialogue.resources import ResourceSettings
 from medbot_llm.domain import Language
 from medbot_llm.domain import MedbotError
 from medbot_llm.domain import Scene
@@ -251,6 +253,28 @@ DIALOGUE_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "prompts_directory", "", "Folder with a hospital's own prompts; empty: the built-in ones."
     ),
+    ParameterSpec(
+        "formulary",
+        "",
+        "Database made by `medbot formulary`; empty: the version in use.",
+    ),
+    ParameterSpec(
+        "region",
+        "tw",
+        "Whose emergency and crisis numbers are told; a region of resource/emergency.yaml.",
+    ),
+    ParameterSpec(
+        "emergency_words", "", "File like resource/emergency.yaml; empty: the built-in one."
+    ),
+    ParameterSpec(
+        "identity_rules", "", "File like resource/identity.yaml; empty: the built-in one."
+    ),
+    ParameterSpec(
+        "hold_from",
+        "major",
+        "From which severity of an interaction on a delivery is held back for staff.",
+        choices=HoldFrom.values(),
+    ),
     ParameterSpec("min_confidence", 0.35, "Speech recognised with less is asked for again.", 0, 1),
     ParameterSpec(
         "max_utterance_chars", 1000, "Longer speech is asked for again, shorter.", 20, 20000
@@ -363,9 +387,19 @@ class DialogueParameters:
             script=self["scripted.file"],
         )
 
-    def prompts_directory(self) -> Path | None:
-        """Where a hospital's own prompts lie; None for the built-in ones."""
-        return Path(self["prompts_directory"]) if self["prompts_directory"] else None
+    def resources(self) -> ResourceSettings:
+        """Which words, rules and facts to use."""
+
+        def path(name: str) -> Path | None:
+            return Path(self[name]) if self[name] else None
+
+        return ResourceSettings(
+            prompts=path("prompts_directory"),
+            formulary=path("formulary"),
+            identity_rules=path("identity_rules"),
+            emergency_words=path("emergency_words"),
+            region=self["region"],
+        )
 
     def timeouts(self) -> Timeouts:
         """How long a reply waits for the model."""
@@ -382,6 +416,7 @@ class DialogueParameters:
             default_language=Language(self["default_language"]),
             min_confidence=self["min_confidence"],
             max_utterance_chars=self["max_utterance_chars"],
+            hold_from=HoldFrom(self["hold_from"]),
         )
 
 

@@ -40,7 +40,7 @@ from medbot_llm.prompts.wording import packaged_resources
 from medbot_llm.prompts.wording import read_words
 from medbot_llm.prompts.wording import slots
 
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2
 """Counts up when this code builds other text from the same data files."""
 
 LOW_BATTERY = 0.2
@@ -54,6 +54,7 @@ MAX_INSTRUCTIONS_CHARS = 240
 MAX_NOTES_CHARS = 200
 MAX_UTTERANCE_CHARS = 500
 MAX_SPOKEN_CHARS = 1000
+MAX_FACTS_CHARS = 600
 # A context window of 2048 tokens must hold the prompt, some turns and the reply.
 MAX_MEDICINES_CHARS = 900
 MAX_LIST_ITEMS = 8
@@ -118,6 +119,7 @@ _SCHEMA = {
         "day_parts": {name: _TEXT for _, name in _DAY_PARTS},
     },
     "reminder": _TEXT,
+    "facts": _VALUE,
     "speakers": {role.value: _TEXT for role in _SPEAKERS},
     "opening": _TEXT,
 }
@@ -217,6 +219,7 @@ class PromptBuilder:
         system: str,
         turns: Iterable[tuple[ChatRole, str]],
         language: Language,
+        facts: Sequence[str] = (),
     ) -> tuple[ChatMessage, ...]:
         """Put the system prompt and the turns into messages that every chat template accepts.
 
@@ -229,6 +232,8 @@ class PromptBuilder:
             turns: Oldest first; the user's texts as from `user_message`, the assistant's as they
                 were spoken.
             language: Language of the stage direction.
+            facts: Sentences that answer the newest question; they go behind it, since what
+                changes must not stand in the prompt's beginning, which the engine keeps.
 
         Raises ValueError for a system turn.
         """
@@ -246,6 +251,12 @@ class PromptBuilder:
                 merged[-1] = (role, f"{merged[-1][1]}\n{said}")
             else:
                 merged.append((role, said))
+        if facts and merged and merged[-1][0] is ChatRole.USER:
+            told = neutralise(" ".join(facts), MAX_FACTS_CHARS)
+            merged[-1] = (
+                ChatRole.USER,
+                f"{merged[-1][1]}\n{self._words[language]['facts'].format(value=told)}",
+            )
         messages = [ChatMessage(role, text) for role, text in merged]
         return (ChatMessage(ChatRole.SYSTEM, system), *messages)
 

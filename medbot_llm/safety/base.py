@@ -12,8 +12,27 @@ from typing import Protocol
 
 from medbot_llm.domain import DeliveryTask
 from medbot_llm.domain import Language
+from medbot_llm.domain import PatientGroup
+from medbot_llm.domain import Scene
 from medbot_llm.domain import Severity
-from medbot_llm.domain import Utterance
+from medbot_llm.domain import SpeakerRole
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """Where something was said, and by whom.
+
+    Attributes:
+        language: Language of the words; None: tell it from them.
+        scene: Where the robot stands.
+        patient_group: Who the delivery is for.
+        role: Who spoke.
+    """
+
+    language: Language | None = None
+    scene: Scene = Scene.WARD
+    patient_group: PatientGroup = PatientGroup.ADULT
+    role: SpeakerRole = SpeakerRole.UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -21,8 +40,8 @@ class TriageResult:
     """How urgently a human is needed for what was said.
 
     Attributes:
-        severity: None where no one has to come.
-        category: What it is about, e.g. "chest_pain".
+        severity: EMERGENCY or NURSE; None where no one has to come.
+        category: What it is about, e.g. "chest_pain"; docs/triage.md lists them.
         reason: Why, for a nurse to read.
     """
 
@@ -36,8 +55,27 @@ class Triage(Protocol):
 
     name: str
 
-    def assess(self, utterance: Utterance, task: DeliveryTask | None) -> TriageResult:
+    def assess(self, text: str, about: Circumstances) -> TriageResult:
         """Tell whether a human is needed."""
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What a sentence is checked against.
+
+    Attributes:
+        task: What is delivered; None while there is no task.
+        may_disclose: The identity is confirmed, so that medicine and patient may be spoken of.
+        alerted: An alert has really gone out, so that the robot may say so.
+        said: The plan's own words; what they state may be stated.
+        heard: What the person has just said.
+    """
+
+    task: DeliveryTask | None = None
+    may_disclose: bool = True
+    alerted: bool = False
+    said: tuple[str, ...] = ()
+    heard: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,25 +100,25 @@ class Verifier(Protocol):
 
     name: str
 
-    def check(self, sentence: str, language: Language, task: DeliveryTask | None) -> Verdict:
-        """Tell whether the sentence agrees with the task and the rules."""
+    def check(self, sentence: str, language: Language, brief: Brief) -> Verdict:
+        """Tell whether the sentence agrees with the task, the formulary and the plan."""
 
 
 class NoTriage:
-    """Finds no emergency in anything. Stands here until the rules are there."""
+    """Finds no emergency in anything. For tests of the dialogue alone."""
 
     name = "none"
 
-    def assess(self, utterance: Utterance, task: DeliveryTask | None) -> TriageResult:
+    def assess(self, text: str, about: Circumstances) -> TriageResult:
         """Never asks for a human."""
         return TriageResult()
 
 
 class NoVerifier:
-    """Blocks no sentence. Stands here until the rules are there."""
+    """Blocks no sentence. For tests of the dialogue alone."""
 
     name = "none"
 
-    def check(self, sentence: str, language: Language, task: DeliveryTask | None) -> Verdict:
+    def check(self, sentence: str, language: Language, brief: Brief) -> Verdict:
         """Let every sentence pass."""
         return Verdict()

@@ -15,7 +15,9 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from medbot_llm.dialogue.phrases import Phrases
+from medbot_llm.dialogue.policy import Policy
+from medbot_llm.dialogue.policy import PolicySettings
+from medbot_llm.dialogue.resources import DialogueResources
 from medbot_llm.dialogue.session import DialogueSession
 from medbot_llm.dialogue.session import Snapshot
 from medbot_llm.domain import Alert
@@ -40,9 +42,12 @@ from medbot_llm.engines.scripted import Script
 from medbot_llm.engines.scripted import ScriptedEngine
 from medbot_llm.engines.worker import EngineWorker
 from medbot_llm.engines.worker import Timeouts
-from medbot_llm.knowledge.label_terms import LabelTerms
-from medbot_llm.prompts.builder import PromptBuilder
+from medbot_llm.safety.base import NoTriage
+from medbot_llm.safety.base import NoVerifier
+from medbot_llm.safety.base import Verdict
 
+PARTS = ("triage", "verifier", "phrases", "terms", "prompts")
+"""Options of a robot that are parts of its resources."""
 WAIT_S = 30.0
 """How long anything may take on a busy machine."""
 LOOK_AGAIN_S = 0.02
@@ -72,7 +77,12 @@ TASK = DeliveryTask(
     conditions=("hyperkinesia",),
     notes="likes it quiet",
 )
-WRISTBAND = IdentityScan(ScanSource.WRISTBAND, ScanResult.MATCH, task_id="T-1")
+WRISTBAND = IdentityScan(
+    ScanSource.WRISTBAND,
+    ScanResult.MATCH,
+    task_id="T-1",
+    matched_identifiers=("patient_id", "name"),
+)
 LONG_REPLY = " ".join(f"Sentence number{'x' * n} goes on." for n in range(1, 200))
 """A reply that takes seconds at a few pieces a tenth of a second."""
 
@@ -90,9 +100,30 @@ def say(text: str, **fields: Any) -> Utterance:
 
 
 @cache
-def words() -> tuple[PromptBuilder, Phrases, LabelTerms]:
-    """The package's own words, read once."""
-    return PromptBuilder(), Phrases(), LabelTerms()
+def safe_resources() -> DialogueResources:
+    """The package's own words, rules and facts, read once."""
+    return DialogueResources.load()
+
+
+def resources(**parts: Any) -> DialogueResources:
+    """The package's own words and facts, with a triage and a verifier that judge nothing unless
+    they are given: most tests look at the dialogue alone."""
+    return replace(safe_resources(), **{"triage": NoTriage(), "verifier": NoVerifier(), **parts})
+
+
+def new_policy(**settings: Any) -> Policy:
+    """A policy of its own, on the package's words."""
+    own = resources()
+    return Policy(
+        phrases=own.phrases,
+        terms=own.terms,
+        settings=PolicySettings(**settings),
+        advisor=own.advisor,
+        intents=own.intents,
+        emergency_words=own.emergency_words,
+        identity_rules=own.identity_rules,
+        now=lambda: datetime(2026, 11, 23, 9, 0),
+    )
 
 
 class Room:
@@ -107,6 +138,7 @@ class Room:
         self.chunks: list[ReplyChunk] = []
         self.alerts: list[Alert] = []
         self.states: list[Snapshot] = []
+        self.blocked: list[tuple[str, Verdict]] = []
         self.faults: list[str] = []
         self._changed = threading.Condition()
         self._open: tuple[str, int] | None = None
@@ -136,6 +168,11 @@ class Room:
     def on_state(self, snapshot: Snapshot) -> None:
         with self._changed:
             self.states.append(snapshot)
+            self._changed.notify_all()
+
+    def on_blocked(self, sentence: str, verdict: Verdict) -> None:
+        with self._changed:
+            self.blocked.append((sentence, verdict))
             self._changed.notify_all()
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
@@ -188,13 +225,11 @@ class Robot:
         self.engine = engine
         self.worker = EngineWorker(engine, timeouts or Timeouts(WAIT_S, WAIT_S))
         self.room = room or Room()
-        prompts, phrases, terms = words()
+        parts = {name: options.pop(name) for name in PARTS if name in options}
         self.session = DialogueSession(
             self.worker,
             self.room,
-            prompts=prompts,
-            phrases=phrases,
-            terms=terms,
+            resources(**parts),
             clock=lambda: datetime(2026, 11, 23, 9, 0),
             **options,
         )

@@ -272,7 +272,11 @@ class Robot:
 
     def scan(self, result: str = "match", **fields: Any) -> None:
         """Publish a scan."""
-        values = {"source": "wristband", "result": result} | fields
+        values = {
+            "source": "wristband",
+            "result": result,
+            "matched_identifiers": ["patient_id", "name"] if result == "match" else [],
+        } | fields
         self.scan_publisher.publish(IdentityScan(**values))
 
     def hand_over(self, task: DeliveryTask | None = None) -> None:

@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "medbot_llm"
-DIALOGUE_MAY_IMPORT = {"domain", "prompts", "knowledge", "safety", "engines"}
+DIALOGUE_MAY_IMPORT = {"domain", "text", "prompts", "knowledge", "safety", "engines"}
 CORE = {*DIALOGUE_MAY_IMPORT, "dialogue", "speech", "models"}
 MAY_IMPORT = {
     "domain": set(),
+    "text": {"domain"},
     "prompts": {"domain"},
-    "knowledge": {"domain"},
-    "safety": {"domain", "knowledge"},
+    "knowledge": {"domain", "text"},
+    "safety": {"domain", "text", "knowledge"},
     "engines": {"domain"},
     "dialogue": DIALOGUE_MAY_IMPORT,
-    "speech": {"domain"},
+    "speech": {"domain", "text"},
     # The one thing of ours that even the store shares: the class of the errors it raises.
     "models": {"domain"},
     "nodes": {*CORE, "apps", "msg"},

@@ -1,0 +1,259 @@
+"""What formulary and interaction rules say about a delivery, in the terms of the dialogue.
+
+The policy asks; the answers are facts and findings, never words made up. Which medicines are
+meant by an utterance, what of the label and the formulary answers a question, and what does not
+go together with what is delivered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medbot_llm.dialogue.intents import Intent
+from medbot_llm.domain import DeliveryTask
+from medbot_llm.domain import Language
+from medbot_llm.domain import Medication
+from medbot_llm.domain import StringEnum
+from medbot_llm.knowledge.charts import read_allergies
+from medbot_llm.knowledge.charts import read_conditions
+from medbot_llm.knowledge.charts import read_foods
+from medbot_llm.knowledge.formulary import Formulary
+from medbot_llm.knowledge.interactions import Finding
+from medbot_llm.knowledge.interactions import Interactions
+from medbot_llm.knowledge.label_terms import LabelTerms
+from medbot_llm.knowledge.medicine import Medicine
+
+FIELDS: Mapping[Intent, tuple[str, ...]] = {
+    Intent.SIDE_EFFECTS: ("common", "serious"),
+    Intent.ALCOHOL: ("alcohol",),
+    Intent.DRIVING: ("driving",),
+    Intent.BREASTFEEDING: ("breastfeeding",),
+    Intent.PREGNANCY: ("pregnancy",),
+    Intent.CRUSH: ("crush",),
+    Intent.STORAGE: ("storage",),
+    Intent.WITH_FOOD: ("food",),
+    Intent.WHAT_FOR: ("use",),
+    Intent.STOP_MEDICINE: ("stop",),
+}
+"""Facts of the formulary that answer a question."""
+LABEL_ANSWERS = frozenset(
+    {Intent.WHEN, Intent.HOW_MUCH, Intent.HOW_TO_TAKE, Intent.WHAT_IS_IT, Intent.WITH_FOOD}
+)
+"""Questions that the label answers."""
+MAX_MEDICINES = 3
+"""Facts of more medicines than this at once would be a lecture."""
+
+
+class HoldFrom(StringEnum):
+    """From which severity on a delivery is not handed over."""
+
+    MAJOR = "major"
+    CONTRAINDICATED = "contraindicated"
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Something that does not go together with what is delivered.
+
+    Attributes:
+        kind: As the rule's: drug_allergy, drug_drug, drug_food, drug_condition, duplicate.
+        medicine: Name of the delivered medicine, as it is spoken.
+        what: What it does not go together with.
+        why: One sentence.
+        severity: contraindicated, major or moderate.
+        rule: For the log and the alert.
+    """
+
+    kind: str
+    medicine: str
+    what: str
+    why: str
+    severity: str
+    rule: str
+
+    def holds(self, hold_from: HoldFrom) -> bool:
+        """Whether the delivery must not be handed over for it."""
+        if self.kind == "drug_allergy":
+            return True
+        grave = (
+            ("contraindicated",) if hold_from is HoldFrom.CONTRAINDICATED else HoldFrom.values()
+        )
+        return self.severity in grave
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Medicines and foods that an utterance names.
+
+    Attributes:
+        delivered: Those of the task.
+        others: Names of other medicines and of foods, as said.
+        candidates: Names to ask back for, where something sounded like several medicines.
+    """
+
+    delivered: tuple[Medication, ...] = ()
+    others: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
+
+
+class Advisor:
+    """Answers the policy's questions of fact. Thread-safe for reading."""
+
+    def __init__(
+        self, formulary: Formulary, interactions: Interactions, terms: LabelTerms
+    ) -> None:
+        self._formulary = formulary
+        self._interactions = interactions
+        self._terms = terms
+
+    @property
+    def formulary_version(self) -> str:
+        """Which data are in use, for diagnostics."""
+        about = self._formulary.about
+        return "" if about is None else f"{about.source} {about.content[:12]}"
+
+    def medicine(self, medication: Medication) -> Medicine | None:
+        """The formulary's entry for a medicine of a label."""
+        for name in (medication.generic_name, medication.name, medication.name_zh):
+            found = self._formulary.find(name) if name.strip() else None
+            if found is not None:
+                return found
+        return None
+
+    def heard(self, text: str, task: DeliveryTask | None) -> Heard:
+        """Tell which medicines and foods an utterance names."""
+        delivered: dict[str, Medication] = {}
+        for medication in task.medications if task is not None else ():
+            entry = self.medicine(medication)
+            if entry is not None:
+                delivered[entry.id] = medication
+        named: list[Medication] = []
+        others: list[str] = []
+        for mention in self._formulary.mentions(text):
+            medication = delivered.get(mention.medicine.id)
+            if medication is None:
+                others.append(mention.text)
+            elif medication not in named:
+                named.append(medication)
+        foods = [food.name for food in read_foods([text])]
+        return Heard(tuple(named), (*dict.fromkeys(others), *foods))
+
+    def conflicts_known(self, task: DeliveryTask, language: Language) -> list[Conflict]:
+        """What in the task itself does not go together."""
+        return self._conflicts(
+            task, language, allergies=task.allergies, conditions=task.conditions
+        )
+
+    def conflicts_said(
+        self,
+        task: DeliveryTask,
+        language: Language,
+        *,
+        allergies: Sequence[str] = (),
+        conditions: Sequence[str] = (),
+        drugs: Sequence[str] = (),
+        foods: Sequence[str] = (),
+    ) -> list[Conflict]:
+        """What of the delivery does not go together with something said."""
+        return self._conflicts(
+            task,
+            language,
+            allergies=allergies,
+            conditions=conditions,
+            others=drugs,
+            foods=foods,
+            new_only=True,
+        )
+
+    def names_allergy(self, text: str) -> str:
+        """What the words say someone is allergic to, "" where nothing known is named."""
+        return _joined([found.name for found in read_allergies([text])])
+
+    def names_condition(self, text: str) -> str:
+        """The conditions that the words tell of, "" for none that is known."""
+        return _joined([found.name for found in read_conditions([text])])
+
+    def facts(
+        self, intent: Intent, medications: Sequence[Medication], language: Language
+    ) -> list[str]:
+        """Sentences of the formulary that answer a question, named where there are several."""
+        found: list[str] = []
+        for medication in medications[:MAX_MEDICINES]:
+            entry = self.medicine(medication)
+            if entry is None or not entry.is_full:
+                continue
+            sentences = [
+                self._formulary.facts(entry, name, language) for name in FIELDS.get(intent, ())
+            ]
+            text = _sentence_joint(language).join(sentence for sentence in sentences if sentence)
+            if not text:
+                continue
+            if len(medications) > 1:
+                name = self._terms.spoken_name(medication, language)
+                text = f"{name}：{text}" if language.is_chinese else f"{name}: {text}"
+            found.append(text)
+        return found
+
+    def missed_dose_rule(self, medication: Medication, language: Language) -> str:
+        """The formulary's own rule for a missed dose; "" where the general one is right."""
+        entry = self.medicine(medication)
+        if entry is None or entry.missed in ("", "standard"):
+            return ""
+        return self._formulary.facts(entry, "missed", language)
+
+    def _conflicts(
+        self,
+        task: DeliveryTask,
+        language: Language,
+        *,
+        allergies: Sequence[str] = (),
+        conditions: Sequence[str] = (),
+        others: Sequence[str] = (),
+        foods: Sequence[str] = (),
+        new_only: bool = False,
+    ) -> list[Conflict]:
+        labels = {_label_name(m): m for m in task.medications}
+        report = self._interactions.check(
+            [*labels, *others], allergies=allergies, conditions=conditions, foods=foods
+        )
+        found = []
+        for finding in report.findings:
+            delivered = [name for name in finding.between if name in labels]
+            if not delivered or (new_only and len(delivered) == len(set(finding.between))):
+                continue
+            found.append(self._conflict(finding, labels, delivered[0], language))
+        return found
+
+    def _conflict(
+        self,
+        finding: Finding,
+        labels: Mapping[str, Medication],
+        delivered: str,
+        language: Language,
+    ) -> Conflict:
+        first, second = finding.between
+        other = second if first == delivered else first
+        if other in labels:
+            other = self._terms.spoken_name(labels[other], language)
+        return Conflict(
+            kind=finding.kind,
+            medicine=self._terms.spoken_name(labels[delivered], language),
+            what=other,
+            why=finding.why[language],
+            severity=finding.severity,
+            rule=finding.rule,
+        )
+
+
+def _label_name(medication: Medication) -> str:
+    return medication.generic_name or medication.name or medication.name_zh
+
+
+def _joined(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
+
+
+def _sentence_joint(language: Language) -> str:
+    return "" if language.is_chinese else " "

@@ -1,0 +1,156 @@
+"""What a person wants, told from the words by rules.
+
+The policy plans by it: which facts answer, what must be said, whether a model may word it. What
+no rule knows is OTHER, and goes the ordinary way. The patterns are data
+(`resource/intents.yaml`).
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medbot_llm.domain import Language
+from medbot_llm.domain import MedbotError
+from medbot_llm.domain import StringEnum
+from medbot_llm.text.language import to_script
+from medbot_llm.text.normal import canonical
+from medbot_llm.text.normal import with_digits
+
+FILE_NAME = "intents.yaml"
+MAX_CHARS = 600
+"""Of a longer utterance its end is looked at: a question comes last."""
+
+
+class Intent(StringEnum):
+    """What is wanted."""
+
+    CALL_STAFF = "call_staff"
+    IDENTITY_CLAIM = "identity_claim"
+    ALLERGY_SAID = "allergy_said"
+    CONDITION_SAID = "condition_said"
+    ALSO_TAKING = "also_taking"
+    DOSE_SAID = "dose_said"
+    MISSED_DOSE = "missed_dose"
+    DOUBLE_DOSE = "double_dose"
+    STOP_MEDICINE = "stop_medicine"
+    CHANGE_DOSE = "change_dose"
+    OPIOID_REQUEST = "opioid_request"
+    REPEAT_PILL = "repeat_pill"
+    ARE_YOU_DOCTOR = "are_you_doctor"
+    DIAGNOSIS = "diagnosis"
+    SIDE_EFFECTS = "side_effects"
+    ALCOHOL = "alcohol"
+    DRIVING = "driving"
+    BREASTFEEDING = "breastfeeding"
+    PREGNANCY = "pregnancy"
+    CRUSH = "crush"
+    STORAGE = "storage"
+    WITH_FOOD = "with_food"
+    TOGETHER = "together"
+    WHEN = "when"
+    HOW_MUCH = "how_much"
+    WHAT_FOR = "what_for"
+    HOW_TO_TAKE = "how_to_take"
+    WHAT_IS_IT = "what_is_it"
+    REPEAT = "repeat"
+    INSULT = "insult"
+    FAREWELL = "farewell"
+    GREETING = "greeting"
+    OTHER = "other"
+
+
+class Answer(StringEnum):
+    """What a short answer to a question of the robot says."""
+
+    YES = "yes"
+    NO = "no"
+    NEITHER = "neither"
+
+
+class IntentsError(MedbotError):
+    """The patterns are missing or broken; names file and entry."""
+
+
+@dataclass(frozen=True)
+class _Rule:
+    intent: Intent
+    any_of: tuple[re.Pattern[str], ...]
+    none_of: tuple[re.Pattern[str], ...]
+    names_other: bool
+
+
+class Intents:
+    """Tells intents.
+
+    Args:
+        file: The patterns; None: the packaged ones.
+
+    Raises:
+        IntentsError: The file can't be read, or an entry is wrong.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        source = file or importlib.resources.files("medbot_llm.resource") / FILE_NAME
+        where = str(file or FILE_NAME)
+        try:
+            tree = yaml.safe_load(source.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise IntentsError(f"{where}: can't be read: {reason}") from None
+        try:
+            self._rules = tuple(_rule(entry, where) for entry in tree["intents"])
+            answers = {Answer(name): texts for name, texts in tree["answers"].items()}
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise IntentsError(f"{where}: an entry is wrong: {error}") from None
+        self._answers = {name: _patterns(texts, where) for name, texts in answers.items()}
+
+    def of(self, text: str, *, names_other: bool = False) -> Intent:
+        """Tell the intent of an utterance.
+
+        Args:
+            text: What was said.
+            names_other: A medicine or food that is not of the delivery is named in it. Some
+                intents are only told then: "I take it at eight" says nothing of another one.
+        """
+        said = with_digits(canonical(text[-MAX_CHARS:]))
+        for rule in self._rules:
+            if rule.names_other and not names_other:
+                continue
+            if any(p.search(said) for p in rule.none_of):
+                continue
+            if any(p.search(said) for p in rule.any_of):
+                return rule.intent
+        return Intent.OTHER
+
+    def answer(self, text: str) -> Answer:
+        """Tell whether an utterance says yes or no to what the robot asked."""
+        said = canonical(text)
+        for name, patterns in self._answers.items():
+            if any(p.search(said) for p in patterns):
+                return name
+        return Answer.NEITHER
+
+
+def _rule(entry: dict[str, Any], where: str) -> _Rule:
+    return _Rule(
+        intent=Intent(entry["id"]),
+        any_of=_patterns(entry["any"], where),
+        none_of=_patterns(entry.get("not", []), where),
+        names_other=bool(entry.get("names_other", False)),
+    )
+
+
+def _patterns(texts: list[str], where: str) -> tuple[re.Pattern[str], ...]:
+    patterns = []
+    for text in texts:
+        try:
+            patterns.append(re.compile(to_script(text, Language.ZH_HANS)))
+        except re.error as error:
+            raise IntentsError(f"{where}: {text!r} is no regular expression: {error}") from None
+    return tuple(patterns)

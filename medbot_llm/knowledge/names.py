@@ -1,0 +1,815 @@
+"""Names of medicines: as labels write them, as people say them, as a recogniser hears them.
+
+Three questions are asked of a name, and they want different answers.
+
+- What medicine is this label? `find`: only what is written there counts, but a label has
+  strength, form and salt around the name, and may write it as Britain, the US or the WHO does.
+- What did the person mean? `look_up`: a recogniser writes 麥優 for 脈優 and "nor vask" for
+  Norvasc. It is a match only where one medicine fits and nothing that it is ever mixed up with is
+  near; otherwise there are candidates, and the robot asks. Handing over the wrong one of
+  hydralazine and hydroxyzine is worse than asking once too often.
+- Which medicines are in this sentence? `mentions`: exact names at word boundaries, the longest at
+  each place; never inside another word, and never an ordinary word that is also a name (安定).
+
+Everything is compared on canonical text (`text/normal.py`), so one script serves both. What
+homophones need (readings of characters) is worked out when the database is built: at run time no
+dictionary of pinyin is loaded.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from medbot_llm.knowledge.medicine import LookUp
+from medbot_llm.knowledge.medicine import Medicine
+from medbot_llm.knowledge.medicine import Mention
+from medbot_llm.knowledge.name_words import CHINESE_FORMS
+from medbot_llm.knowledge.name_words import CHINESE_SALTS_AFTER
+from medbot_llm.knowledge.name_words import CHINESE_SALTS_BEFORE
+from medbot_llm.knowledge.name_words import CHINESE_TALK
+from medbot_llm.knowledge.name_words import FORM_WORDS
+from medbot_llm.knowledge.name_words import MINERALS
+from medbot_llm.knowledge.name_words import ORDINARY_CHINESE
+from medbot_llm.knowledge.name_words import ORDINARY_LATIN
+from medbot_llm.knowledge.name_words import SALTS
+from medbot_llm.knowledge.name_words import SPELLINGS
+from medbot_llm.knowledge.name_words import TALK
+from medbot_llm.text.normal import canonical
+
+MAX_HEARD = 200
+"""Characters of a name that are looked at; no label is longer."""
+
+MIN_LATIN = 4
+"""Letters from which a slip is thought of: of three, every other word is a slip."""
+MIN_CHINESE = 2
+CANDIDATE_SCORE = 0.70
+MATCH_SCORE = 0.85
+"""One wrong letter of seven."""
+MATCH_MARGIN = 0.15
+"""How much nearer the match must be than the next medicine."""
+LOOKALIKE_SCORE = 0.40
+"""From this on a known look-alike could have been meant; unrelated names of medicines score 0.2 to
+0.35."""
+SPELLING_SCORE = 0.70
+"""The same where what was heard sounds like the name and is only spelt otherwise (rosuvastatine);
+but not for the pairs of lookalikes.yaml."""
+SHORT_NAME = 6
+SHORT_RIVAL = 0.55
+"""Names of up to six letters are a match only if no other is even this near."""
+
+_KIND_RANK = {"generic": 0, "variant": 1, "brand": 2}
+
+_HAN = r"\u3400-\u4dbf\u4e00-\u9fff"
+_HAS_HAN = re.compile(rf"[{_HAN}]")
+_MARKS = re.compile(r"[®™©℠]")
+_NO_LETTER = re.compile(rf"[^a-z0-9{_HAN}%.à-öø-ÿ\u0370-\u03ff]+")
+_TOKEN = re.compile(r"[a-zà-öø-ÿ]+|\d+")
+
+
+def _one_of(words: Iterable[str]) -> str:
+    """A pattern for any of the words, the longest first."""
+    return "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+
+
+_NUMBER = r"\d+(?:[.,]\d+)*(?:\s*[/x*×~-]\s*\d+(?:[.,]\d+)*)*"
+_UNIT = (
+    r"(?:mg|mcg|ug|μg|µg|gm|g|kg|ml|l|iu|units?|u|meq|mmol|dose|doses|puffs?|毫克|公丝|公克|微克|克|毫升|公撮|"
+    r"公升|升|国际单位|单位|mg/ml|%)"
+)
+_PER = (
+    r"(?:mg|g|ml|l|doses?|puffs?|tab|tablet|cap|capsule|actuation|h|hr|hour|24h|vial|amp|锭|颗|粒|片|瓶|"
+    r"支|次|吸|喷|毫升|小时)"
+)
+_STRENGTH = re.compile(
+    rf"{_NUMBER}\s*{_UNIT}(?![a-z])(?:\s*(?:/|每|per)\s*(?:{_NUMBER}\s*)?{_PER}(?![a-z]))*"
+    rf"(?:\s*[+/]\s*{_NUMBER}\s*{_UNIT}(?![a-z]))*"
+)
+_RATIO = re.compile(r"(?<![a-z\d])\d+(?:\.\d+)?(?:\s*[/-]\s*\d+(?:\.\d+)?)+(?![a-z\d])")
+_LONE_NUMBER = re.compile(
+    r"(?:(?<=\s)|^)\d+(?:\.\d+)?(?:\s*'?s)?(?=\s|$)|(?<=[\u4e00-\u9fff])\d+$"
+)
+_BRACKETS = re.compile(r"[(\[{（【《<]([^)\]}）】》>]*)[)\]}）】》>]")
+_QUOTED = re.compile(r"[\"“”「『'‘][^\"“”」』'’]{1,20}[\"”“」』'’]")
+"""Taiwan's licences put the maker in quotes before the name: "輝瑞"脈優錠5毫克."""
+
+_JOIN = re.compile(r"\s*(?:[/+&、,，;]|\band\b|\bwith\b|\bplus\b|和|与|及|加)\s*")
+
+_FORM_WORDS = frozenset(FORM_WORDS)
+_SALTS = frozenset(SALTS)
+_MINERALS = frozenset(MINERALS)
+_ORDINARY_LATIN = frozenset(ORDINARY_LATIN)
+_ORDINARY_CHINESE = frozenset(ORDINARY_CHINESE)
+_CHINESE_FORM = re.compile(f"(?:{_one_of(CHINESE_FORMS)})$")
+_CHINESE_SALT_BEFORE = re.compile(f"^(?:{_one_of(CHINESE_SALTS_BEFORE)})")
+_CHINESE_SALT_AFTER = re.compile(f"(?:{_one_of(CHINESE_SALTS_AFTER)})$")
+_SPELLING_OF = {spelling.replace(" ", ""): group for group in SPELLINGS for spelling in group}
+_FOLDS = (
+    ("sulph", "sulf"),
+    ("oestr", "estr"),
+    ("haem", "hem"),
+    ("ceph", "cef"),
+    ("oedem", "edem"),
+)
+
+
+@dataclass(frozen=True)
+class NameRow:
+    """One name of one medicine, as it is looked up.
+
+    Attributes:
+        key: Normalised, single spaces.
+        medicine: Id of the medicine.
+        kind: "generic", "brand", or "variant" (a spelling or order that no one wrote down).
+        sounds: For Chinese the readings, "mai4 you1"; "" for Latin.
+    """
+
+    key: str
+    medicine: str
+    kind: str
+    sounds: str = ""
+
+
+def normalise(name: str) -> str:
+    """Give a name as it is looked up: canonical, without punctuation, single spaces.
+
+    A point stays inside numbers only.
+    """
+    text = _NO_LETTER.sub(" ", canonical(_MARKS.sub(" ", name)))
+    text = re.sub(r"(?<!\d)\.|\.(?!\d)", " ", text)
+    return " ".join(text.split())
+
+
+def compact(key: str) -> str:
+    """Leave out the spaces, which people and recognisers put anywhere ("co amoxiclav")."""
+    return key.replace(" ", "")
+
+
+def name_rows(medicine: Medicine) -> list[NameRow]:
+    """Give all names of a medicine and their spellings; `syllable_table` adds the readings."""
+    rows: dict[str, NameRow] = {}
+
+    def add(name: str, kind: str) -> None:
+        key = normalise(name)
+        if len(compact(key)) > 1 and compact(key) not in rows:
+            rows[compact(key)] = NameRow(key, medicine.id, kind)
+
+    for names in medicine.names.values():
+        for name in names:
+            add(name, "generic")
+    add(medicine.id.replace("-", " "), "generic")
+    for brand in medicine.brands:
+        for name in brand.names.values():
+            add(name, "brand")
+            # 「普拿疼 加強錠」 and "Norvasc (脈優)" are two names in one.
+            if _HAS_HAN.search(name) and re.search("[A-Za-z]{4}", name):
+                add(" ".join(re.findall(r"[A-Za-z][A-Za-z0-9 -]+", name)), "brand")
+    for row in list(rows.values()):
+        if row.kind == "generic":
+            for variant in _spellings(row.key):
+                add(variant, "variant")
+    return list(rows.values())
+
+
+def _spellings(key: str) -> Iterator[str]:
+    """Other ways to write a generic name: spellings of one part, orders of a combination."""
+    words = key.split()
+    yield from _SPELLING_OF.get(compact(key), ())
+    if _HAS_HAN.search(key):
+        return
+    for index, word in enumerate(words):
+        for spelling in _SPELLING_OF.get(word, ()):
+            # "5 asa" is a medicine of its own.
+            if " " not in spelling and len(spelling) > 4:
+                yield " ".join([*words[:index], spelling, *words[index + 1 :]])
+    for old, new in _FOLDS:
+        if old in key:
+            yield key.replace(old, new)
+        elif new in key:
+            yield key.replace(new, old)
+
+
+def syllable_table(rows: Sequence[NameRow]) -> tuple[list[NameRow], dict[str, str]]:
+    """Add readings to the Chinese names, and give the common characters by their readings.
+
+    Only readings that occur in names are kept. Takes about a second.
+    """
+    from pypinyin import Style
+    from pypinyin import pinyin
+
+    def readings(text: str, every: bool) -> list[list[str]]:
+        found: list[list[str]] = pinyin(
+            text, style=Style.TONE3, heteronym=every, neutral_tone_with_five=True, v_to_u=False
+        )
+        return found
+
+    result = []
+    wanted: set[str] = set()
+    for row in rows:
+        sounds = ""
+        if _HAS_HAN.search(row.key):
+            text = "".join(re.findall(rf"[{_HAN}]", row.key))
+            sounds = " ".join(syllable[0] for syllable in readings(text, every=False))
+            wanted.update(_folded(sound) for sound in sounds.split())
+        result.append(NameRow(row.key, row.medicine, row.kind, sounds))
+    common = [char for char in map(chr, range(0x4E00, 0xA000)) if _is_common(char)]
+    table: dict[str, list[str]] = {}
+    for char in common:
+        for sound in readings(char, every=True)[0][:3]:
+            if _folded(sound) in wanted:
+                table.setdefault(sound, []).append(char)
+    return result, {sound: "".join(chars) for sound, chars in sorted(table.items())}
+
+
+def _is_common(char: str) -> bool:
+    """Tell whether a character is of GB 2312, which has all that canonical text is likely to
+    have."""
+    try:
+        return len(char.encode("gb2312")) == 2
+    except UnicodeEncodeError:
+        return False
+
+
+@cache
+def _split(sound: str) -> tuple[str, str, str]:
+    """Initial, final and tone of a reading: "zhang4" is ("zh", "ang", "4")."""
+    found = re.fullmatch(r"(zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw]?)([a-züv]*)(\d?)", sound)
+    return (found[1], found[2], found[3]) if found else ("", sound, "")
+
+
+@cache
+def _folded(sound: str) -> str:
+    """What remains of a reading where an accent drops zh, ch, sh, l/n, f/h and -ng."""
+    initial, final, _ = _split(sound)
+    initial = {"zh": "z", "ch": "c", "sh": "s", "n": "l", "r": "l", "f": "h"}.get(initial, initial)
+    return initial + re.sub("ng$", "n", final)
+
+
+@cache
+def _sound_cost(one: str, other: str) -> float:
+    """How far two readings are apart, 0 to 1."""
+    if one == other:
+        return 0.02
+    if one[:-1] == other[:-1]:
+        return 0.08
+    if _folded(one) == _folded(other):
+        return 0.2
+    first, second = _split(one), _split(other)
+    if first[1] == second[1] and first[1]:
+        return 0.6
+    return 0.7 if first[0] == second[0] and first[0] else 1.0
+
+
+_SOUND_FOLDS = (
+    (re.compile("ph"), "f"),
+    (re.compile("th"), "t"),
+    (re.compile("ch|ck|c(?![eiy])|q[u]?"), "k"),
+    (re.compile("c(?=[eiy])|z"), "s"),
+    (re.compile("x"), "ks"),
+    (re.compile("ae|oe"), "e"),
+    (re.compile("y"), "i"),
+    (re.compile("w"), "v"),
+    (re.compile(r"(?<=[a-z])h"), ""),
+    (re.compile("e$"), ""),
+    (re.compile(r"([a-z])\1+"), r"\1"),
+)
+
+
+@cache
+def _sound(name: str) -> str:
+    """A Latin name roughly as it is heard: norvasc and norvask are one."""
+    for pattern, replacement in _SOUND_FOLDS:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+SHORT_REST = 2
+"""One or two characters beside a name may be a part of it; more are a sentence."""
+_TALK = (_FORM_WORDS | frozenset(TALK)) - {"plus", "forte", "extra", "co"}
+_CHINESE_TALK = re.compile(_one_of(CHINESE_TALK))
+
+
+class NameIndex:
+    """Looks names up; immutable after it is made, so any thread may ask.
+
+    Args:
+        medicines: All medicines.
+        rows: Their names, as `name_rows` and `syllable_table` made them.
+        syllables: Characters by readings.
+        lookalikes: Further pairs of names that are mixed up.
+    """
+
+    def __init__(
+        self,
+        medicines: Sequence[Medicine],
+        rows: Sequence[NameRow],
+        syllables: Mapping[str, str],
+        lookalikes: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        self._medicines = {medicine.id: medicine for medicine in medicines}
+        self._position = {medicine.id: i for i, medicine in enumerate(medicines)}
+        self._exact: dict[str, list[NameRow]] = {}
+        for row in rows:
+            self._exact.setdefault(compact(row.key), []).append(row)
+        self._add_combinations(medicines)
+        self._latin: dict[str, list[str]] = {}
+        self._sounds: dict[str, list[str]] = {}
+        self._chinese: list[tuple[str, tuple[str, ...], str]] = []
+        for row in rows:
+            if row.sounds:
+                text = "".join(re.findall(rf"[{_HAN}]", row.key))
+                if len(text) >= MIN_CHINESE:
+                    self._chinese.append((text, tuple(row.sounds.split()), row.medicine))
+            elif len(compact(row.key)) >= MIN_LATIN:
+                self._latin.setdefault(compact(row.key), []).append(row.medicine)
+                self._sounds.setdefault(_sound(compact(row.key)), []).append(row.medicine)
+        self._readings: dict[str, list[str]] = {}
+        for sound, chars in syllables.items():
+            for char in chars:
+                self._readings.setdefault(char, []).append(sound)
+        self._ingredients = self._ingredient_index(medicines)
+        self._combinations: dict[frozenset[str], list[str]] = {}
+        for medicine in medicines:
+            if len(medicine.ingredients) > 1:
+                self._combinations.setdefault(frozenset(medicine.ingredients), []).append(
+                    medicine.id
+                )
+        self._scanner = _Scanner(rows, self._best, self._medicines)
+        self._lookalikes = self._lookalike_index(medicines, lookalikes)
+
+    # exact
+
+    def find(self, name: str) -> Medicine | None:
+        """Return the medicine that a name or label says, None if none or more than one."""
+        found = self._find_id(name)
+        return self._medicines[found] if found else None
+
+    def lookalikes(self, medicine: Medicine) -> tuple[Medicine, ...]:
+        """Return the medicines that are known to be mixed up with this one."""
+        return tuple(self._medicines[key] for key in self._lookalikes.get(medicine.id, ()))
+
+    def _find_id(self, name: str) -> str:
+        if len(name) > MAX_HEARD:
+            return ""
+        text = canonical(_MARKS.sub(" ", name)).strip()
+        if not text:
+            return ""
+        for form in _label_forms(text):
+            found = self._of_key(compact(normalise(form)))
+            if found:
+                return found
+        for form in _label_forms(text):
+            found = self._combination(form)
+            if found:
+                return found
+        return self._of_parts(text)
+
+    def _of_key(self, key: str) -> str:
+        rows = self._exact.get(key)
+        return self._best(rows) if rows else ""
+
+    def _best(self, rows: Sequence[NameRow]) -> str:
+        """Decide whose name it is: a generic name comes before a brand; "" if it is of several."""
+        best = min(self._rank(row) for row in rows)
+        ids = {row.medicine for row in rows if self._rank(row) == best}
+        return ids.pop() if len(ids) == 1 else ""
+
+    def _rank(self, row: NameRow) -> tuple[int, int]:
+        return (_KIND_RANK[row.kind], 0 if self._medicines[row.medicine].is_full else 1)
+
+    def _combination(self, text: str) -> str:
+        """Find "a/b", "b + a", "a and b" by what is in it."""
+        for pattern in (_JOIN, re.compile(r"[/+&、,-]")):
+            parts = [part for part in pattern.split(text) if part.strip()]
+            if not 2 <= len(parts) <= 5:
+                continue
+            ingredients = [self._ingredient(part) for part in parts]
+            if all(ingredients):
+                wanted = frozenset(itertools.chain.from_iterable(ingredients))
+                ids = self._combinations.get(wanted, [])
+                return ids[0] if len(ids) == 1 else ""
+        return ""
+
+    def _ingredient(self, part: str) -> tuple[str, ...]:
+        for form in _label_forms(part.strip()):
+            key = compact(normalise(form))
+            found = self._of_key(key)
+            if found:
+                return self._medicines[found].ingredients
+            if (known := self._ingredients.get(_ingredient_key(key))) is not None:
+                return (known,)
+        return ()
+
+    def _of_parts(self, text: str) -> str:
+        """Find a label with two names, Chinese and Latin or one in brackets, if they agree."""
+        parts = [" ".join(_BRACKETS.sub(" ", text).split()), *_BRACKETS.findall(text)]
+        parts = [part for part in parts if part and part != text]
+        if not parts and _HAS_HAN.search(text) and re.search("[a-z]{3}", text):
+            parts = [
+                re.sub(rf"[{_HAN}]+", " ", text),
+                "".join(re.findall(rf"[{_HAN}]+", text)),
+            ]
+        ids = {found for part in parts if (found := self._find_id(part))}
+        return ids.pop() if len(ids) == 1 else ""
+
+    @staticmethod
+    def _ingredient_index(medicines: Iterable[Medicine]) -> dict[str, str]:
+        index: dict[str, str] = {}
+        for medicine in medicines:
+            for ingredient in medicine.ingredients:
+                words = ingredient.replace("-", " ")
+                for spelling in (words, *_SPELLING_OF.get(compact(words), ())):
+                    index.setdefault(_ingredient_key(compact(spelling)), ingredient)
+        return index
+
+    def _add_combinations(self, medicines: Iterable[Medicine]) -> None:
+        """Let every order of a combination be found, also without the ingredients' own entries."""
+        for medicine in medicines:
+            if not 2 <= len(medicine.ingredients) <= 4:
+                continue
+            parts = [part.replace("-", "") for part in medicine.ingredients]
+            for order in itertools.permutations(parts):
+                key = "".join(order)
+                if key not in self._exact:
+                    self._exact[key] = [NameRow(key, medicine.id, "variant")]
+
+    # heard
+
+    def look_up(self, heard: str, limit: int = 3) -> LookUp:
+        """Return what a name that was heard may mean; see the module for when it is a match."""
+        if len(heard) > MAX_HEARD or limit < 1:
+            return LookUp()
+        text = canonical(_MARKS.sub(" ", heard)).strip(" .,!?。，！？、；;：:'\"")
+        if not text or _is_ordinary(text):
+            return LookUp()
+        rows = self._exact.get(compact(normalise(text)))
+        if rows and not self._best(rows):
+            return LookUp(candidates=self._ordered({row.medicine: 1.0 for row in rows}, limit))
+        found = self._find_id(text)
+        if found:
+            return LookUp(self._medicines[found])
+        mentions = self.mentions(text)
+        named = list(dict.fromkeys(mention.medicine.id for mention in mentions))
+        if len(named) == 1 and _is_talk(text, mentions):
+            return LookUp(self._medicines[named[0]])
+        if named:
+            return LookUp(candidates=tuple(self._medicines[key] for key in named[:limit]))
+        best = LookUp()
+        for form in _heard_forms(text):
+            result = self._nearest(form, limit)
+            if result.match is not None:
+                return result
+            if result.candidates and not best.candidates:
+                best = result
+        return best
+
+    def _nearest(self, text: str, limit: int) -> LookUp:
+        chinese = "".join(re.findall(rf"[{_HAN}]", text))
+        latin = "".join(re.findall(r"[a-zà-ÿ]|\d", text))
+        if len(chinese) >= MIN_CHINESE and not _is_ordinary(chinese):
+            scores = self._chinese_scores(chinese)
+            return self._decide(scores, self._certain_chinese(chinese, scores), False, limit)
+        if len(latin) >= MIN_LATIN and not chinese and not _is_ordinary(text):
+            scores = self._latin_scores(latin)
+            is_same_sound = _sound(latin) in self._sounds
+            is_certain = self._certain_latin(latin, scores, is_same_sound)
+            return self._decide(scores, is_certain, is_same_sound, limit)
+        return LookUp()
+
+    def _decide(
+        self, scores: dict[str, float], is_certain: bool, is_same_sound: bool, limit: int
+    ) -> LookUp:
+        near = {key: score for key, score in scores.items() if score >= CANDIDATE_SCORE}
+        if not near:
+            return LookUp()
+        first = max(near, key=lambda key: (near[key], -self._position[key]))
+        rivals = {
+            key: scores[key]
+            for key in self._lookalikes.get(first, ())
+            if scores.get(key, 0.0)
+            >= (
+                SPELLING_SCORE
+                if is_same_sound and frozenset((first, key)) not in self._pairs
+                else LOOKALIKE_SCORE
+            )
+        }
+        if is_certain and not rivals:
+            return LookUp(self._medicines[first])
+        return LookUp(candidates=self._ordered({**rivals, **near}, limit))
+
+    def _ordered(self, scores: Mapping[str, float], limit: int) -> tuple[Medicine, ...]:
+        ids = sorted(scores, key=lambda key: (-scores[key], self._position[key]))
+        return tuple(self._medicines[key] for key in ids[:limit])
+
+    def _latin_scores(self, heard: str) -> dict[str, float]:
+        from rapidfuzz import process
+        from rapidfuzz.distance import OSA
+
+        scores: dict[str, float] = {}
+        for query, index, weight in (
+            (heard, self._latin, 1.0),
+            (_sound(heard), self._sounds, 0.98),
+        ):
+            for key, similarity, _ in process.extract(
+                query,
+                index.keys(),
+                scorer=OSA.normalized_similarity,
+                score_cutoff=LOOKALIKE_SCORE,
+                limit=None,
+            ):
+                for medicine in index[key]:
+                    scores[medicine] = max(scores.get(medicine, 0.0), similarity * weight)
+        return scores
+
+    def _certain_latin(self, heard: str, scores: Mapping[str, float], is_same_sound: bool) -> bool:
+        ordered = sorted(scores.values(), reverse=True)
+        second = ordered[1] if len(ordered) > 1 else 0.0
+        if not ordered or ordered[0] - second < MATCH_MARGIN:
+            return False
+        if len(heard) <= SHORT_NAME and second > SHORT_RIVAL:
+            return False
+        return (is_same_sound and len(heard) > MIN_LATIN) or ordered[0] >= MATCH_SCORE
+
+    def _chinese_scores(self, heard: str) -> dict[str, float]:
+        readings = [self._readings.get(char, []) for char in heard]
+        scores: dict[str, float] = {}
+        for text, sounds, medicine in self._chinese:
+            if abs(len(text) - len(heard)) > max(1, len(text) // 3):
+                continue
+            score = _chinese_similarity(heard, readings, text, sounds)
+            if score >= LOOKALIKE_SCORE and score > scores.get(medicine, 0.0):
+                scores[medicine] = score
+        return scores
+
+    def _certain_chinese(self, heard: str, scores: Mapping[str, float]) -> bool:
+        ordered = sorted(scores.values(), reverse=True)
+        if not ordered:
+            return False
+        second = ordered[1] if len(ordered) > 1 else 0.0
+        # Of two characters all must sound the same, tones too.
+        needed = 0.97 if len(heard) == 2 else 0.9
+        return ordered[0] >= needed and ordered[0] - second >= min(MATCH_MARGIN, 0.1)
+
+    # in a sentence
+
+    def mentions(self, text: str) -> tuple[Mention, ...]:
+        """Return the medicines named in a text, in order, with offsets into canonical(text)."""
+        return tuple(
+            Mention(start, end, found, self._medicines[medicine])
+            for start, end, found, medicine in self._scanner.scan(canonical(text))
+        )
+
+    def _lookalike_index(
+        self, medicines: Iterable[Medicine], pairs: Iterable[tuple[str, str]]
+    ) -> dict[str, tuple[str, ...]]:
+        """Who is mixed up with whom, and in `_pairs` those that are always asked about."""
+        index: dict[str, dict[str, None]] = {}
+        self._pairs: set[frozenset[str]] = set()
+
+        def add(one: str, other: str) -> None:
+            if one and other and one != other:
+                index.setdefault(one, {})[other] = None
+                index.setdefault(other, {})[one] = None
+
+        def resolve(name: str) -> str:
+            return name if name in self._medicines else self._of_key(compact(normalise(name)))
+
+        for medicine in medicines:
+            for name in medicine.lookalikes:
+                add(medicine.id, resolve(name))
+        for one, other in pairs:
+            add(resolve(one), resolve(other))
+            self._pairs.add(frozenset((resolve(one), resolve(other))))
+        return {key: tuple(values) for key, values in index.items()}
+
+
+def _is_ordinary(text: str) -> bool:
+    words = text.split()
+    return compact(text) in _ORDINARY_CHINESE or all(
+        word in _ORDINARY_LATIN or word in _FORM_WORDS for word in words
+    )
+
+
+def _is_talk(text: str, mentions: Sequence[Mention]) -> bool:
+    """Tell whether what stands around the names is talk, and not the rest of a longer name.
+
+    "Diovan HCT" and "Co-Diovan" are other medicines than Diovan, and may be unknown here.
+    """
+    for mention in reversed(mentions):
+        text = f"{text[: mention.start]} {text[mention.end :]}"
+    text = _STRENGTH.sub(" ", text)
+    words = re.findall(r"[a-z]+", text)
+    if any(word not in _ORDINARY_LATIN and word not in _TALK for word in words):
+        return False
+    chinese = _CHINESE_TALK.sub("", "".join(re.findall(rf"[{_HAN}]", text)))
+    return not 0 < len(chinese) <= SHORT_REST
+
+
+def _ingredient_key(key: str) -> str:
+    return re.sub("icacid$", "ate", key)
+
+
+def _chinese_similarity(
+    heard: str, readings: Sequence[Sequence[str]], text: str, sounds: Sequence[str]
+) -> float:
+    """Edit similarity, 0 to 1, in which characters cost as much as their sounds differ."""
+    previous = [float(column) for column in range(len(text) + 1)]
+    for row, char in enumerate(heard, start=1):
+        current = [float(row)]
+        for column, other in enumerate(text, start=1):
+            if char == other:
+                cost = 0.0
+            else:
+                cost = min(
+                    (_sound_cost(sound, sounds[column - 1]) for sound in readings[row - 1]),
+                    default=1.0,
+                )
+            current.append(
+                min(previous[column - 1] + cost, previous[column] + 1.0, current[-1] + 1.0)
+            )
+        previous = current
+    return 1.0 - previous[-1] / max(len(heard), len(text))
+
+
+def _heard_forms(text: str) -> Iterator[str]:
+    """A name that was heard, with and without what people say around it."""
+    yield text
+    stripped = re.sub(
+        "^(?:我要|我想要|我的|我在吃|我有吃|我吃|请问|那个|这个|叫做|叫|就是|是|吃|用|打|的)+|(?:这个药|那个药|的药|吗|呢|啊|吧|了|啦)+$",
+        "",
+        text,
+    )
+    for form in _label_forms(stripped):
+        if form != text:
+            yield form
+
+
+def _label_forms(text: str) -> Iterator[str]:
+    """A label with ever less of what stands around the name, each once, the whole first."""
+    seen: set[str] = set()
+
+    def fresh(form: str) -> Iterator[str]:
+        form = " ".join(form.split()).strip(" -/,.;:+")
+        if form and form not in seen:
+            seen.add(form)
+            yield form
+
+    yield from fresh(text)
+    without_maker = _QUOTED.sub(" ", text)
+    yield from fresh(without_maker)
+    outside = without_maker if "(" not in without_maker else _BRACKETS.sub(" ", without_maker)
+    for start in dict.fromkeys((without_maker, outside)):
+        for form in _trimmed(start):
+            yield from fresh(form)
+
+
+def _trimmed(text: str) -> Iterator[str]:
+    text = _STRENGTH.sub(" ", text)
+    text = _RATIO.sub(" ", text)
+    yield text
+    text = " ".join(
+        word for word in text.replace(",", " ").split() if word.strip(".,;:()") not in _FORM_WORDS
+    )
+    yield text
+    text = _LONE_NUMBER.sub(" ", text).strip()
+    yield text
+    while text and (found := _CHINESE_FORM.search(text.rstrip(" -()"))):
+        text = text.rstrip(" -()")[: found.start()].rstrip()
+        yield text
+        if number := re.search(r"\d+$", text):
+            text = text[: number.start()].rstrip()
+            yield text
+    if _HAS_HAN.search(text):
+        for shorter in (
+            _CHINESE_SALT_BEFORE.sub("", text),
+            _CHINESE_SALT_AFTER.sub("", text),
+            _CHINESE_SALT_AFTER.sub("", _CHINESE_SALT_BEFORE.sub("", text)),
+        ):
+            if len(shorter) >= MIN_CHINESE:
+                yield shorter
+    words = re.split(r"[\s]+", text)
+    while len(words) > 1 and words[-1].strip(".,()") in _SALTS:
+        words = words[:-1]
+        if not set(words) <= _MINERALS:
+            yield " ".join(words)
+    # A salt before the name, as some labels and pharmacists write it ("sodium valproate").
+    if len(words) > 1 and words[0] in _SALTS and words[0] in _MINERALS:
+        rest = " ".join(words[1:])
+        if not set(words[1:]) <= _SALTS:
+            yield rest
+
+
+class _Scanner:
+    """Finds names in canonical text, the longest at each place."""
+
+    def __init__(
+        self,
+        rows: Sequence[NameRow],
+        best: Callable[[Sequence[NameRow]], str],
+        medicines: Mapping[str, Medicine],
+    ) -> None:
+        by_key: dict[str, list[NameRow]] = {}
+        for row in rows:
+            by_key.setdefault(row.key, []).append(row)
+        self._latin: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        self._chinese: dict[str, list[tuple[str, str]]] = {}
+        for key, owners in by_key.items():
+            medicine = best(owners) or owners[0].medicine
+            if compact(key) in _ORDINARY_CHINESE or key in _ORDINARY_LATIN or key in _FORM_WORDS:
+                continue
+            if _HAS_HAN.search(key):
+                if len(re.findall(rf"[{_HAN}]", key)) >= MIN_CHINESE or len(key) > MIN_CHINESE:
+                    self._chinese.setdefault(key[:2], []).append((key, medicine))
+                    # canonical text may have a space where the scripts meet: 维他命 c
+                    spaced = re.sub(
+                        rf"(?<=[{_HAN}])(?=[a-z\d])|(?<=[a-z\d])(?=[{_HAN}])", " ", key
+                    )
+                    for other in {spaced, compact(key)} - {key}:
+                        self._chinese.setdefault(other[:2], []).append((other, medicine))
+            elif len(key) > 2:
+                tokens = tuple(_TOKEN.findall(key))
+                if tokens and "".join(tokens) == compact(key).replace("%", ""):
+                    self._latin.setdefault(tokens[0], []).append((tokens, medicine))
+        for one in medicines.values():
+            if 2 <= len(one.ingredients) <= 3:
+                for order in itertools.permutations(one.ingredients):
+                    for joined in (" ".join(order), " and ".join(order)):
+                        tokens = tuple(_TOKEN.findall(joined.replace("-", " ")))
+                        self._latin.setdefault(tokens[0], []).append((tokens, one.id))
+        for latin in self._latin.values():
+            latin.sort(key=lambda name: len(name[0]), reverse=True)
+        for chinese in self._chinese.values():
+            chinese.sort(key=lambda name: len(name[0]), reverse=True)
+
+    def scan(self, text: str) -> Iterator[tuple[int, int, str, str]]:
+        """Give start, end, text and medicine of each name in canonical text."""
+        tokens = [(match.start(), match.end(), match[0]) for match in _TOKEN.finditer(text)]
+        starts = {token[0]: index for index, token in enumerate(tokens)}
+        position = 0
+        while position < len(text):
+            found = None
+            if position in starts:
+                found = self._latin_at(text, tokens, starts[position])
+            names = self._chinese.get(text[position : position + 2])
+            if names:
+                for key, medicine in names:
+                    end = position + len(key)
+                    if text.startswith(key, position) and _stands_alone(text, position, end):
+                        if found is None or end > found[0]:
+                            found = (end, medicine)
+                        break
+            if found is not None:
+                yield position, found[0], text[position : found[0]], found[1]
+                position = found[0]
+            else:
+                position += 1
+
+    def _latin_at(
+        self, text: str, tokens: Sequence[tuple[int, int, str]], index: int
+    ) -> tuple[int, str] | None:
+        _, end, first = tokens[index]
+        names = self._latin.get(first)
+        if names is None and first.endswith("s") and len(first) > 4:
+            names = [name for name in self._latin.get(first[:-1], ()) if len(name[0]) == 1]
+        if not names:
+            names = [
+                name
+                for name in (self._latin.get(first[:-2], ()) if first.endswith("tm") else ())
+                if len(name[0]) == 1
+            ]
+        for name, medicine in names or ():
+            if len(name) > len(tokens) - index:
+                continue
+            end = tokens[index + len(name) - 1][1]
+            if len(name) > 1:
+                rest = tokens[index + 1 : index + len(name)]
+                if any(token[2] != part for token, part in zip(rest, name[1:], strict=True)):
+                    continue
+                between = [
+                    text[before[1] : after[0]]
+                    for before, after in itertools.pairwise(tokens[index : index + len(name)])
+                ]
+                if any(not re.fullmatch(r"[\s\-/+&,.]{0,3}", gap) for gap in between):
+                    continue
+            return end, medicine
+        return None
+
+
+def _stands_alone(text: str, start: int, end: int) -> bool:
+    """Tell whether a name with Chinese in it does not go on in Latin letters or digits."""
+
+    def joins(one: str, other: str) -> bool:
+        return (one.isascii() and one.isalpha() and other.isascii() and other.isalpha()) or (
+            one.isdigit() and other.isdigit()
+        )
+
+    if start and joins(text[start - 1], text[start]):
+        return False
+    return not (end < len(text) and joins(text[end - 1], text[end]))

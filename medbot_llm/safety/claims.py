@@ -1,0 +1,330 @@
+"""What a sentence claims: the same words may forbid, ask, report, refer or advise.
+
+"Two tablets" is harmless in "never take two tablets" and dangerous in "there is no reason not to
+take two tablets". `Sentence` holds one sentence ready for matching, and its methods tell for a
+stretch of it in which frame it stands. The frames are patterns in `resource/verifier/frames.yaml`.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+import unicodedata
+from bisect import bisect_right
+from dataclasses import dataclass
+from dataclasses import field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medbot_llm.domain import Language
+from medbot_llm.domain import MedbotError
+from medbot_llm.knowledge.quantities import numbered
+from medbot_llm.text.language import to_script
+
+FOLDER = "verifier"
+OKAY = "▲"
+"""Stands for a phrase that is negative in form and permits: "no problem", 不用擔心."""
+
+_HAN = r"\u4e00-\u9fff"
+_LOOKALIKES = str.maketrans("аеорсухіѕԁӏ", "aeopcyxisdl")
+"""Cyrillic letters that look Latin."""
+_LEET = str.maketrans("013457@$", "oleastas")
+_MARKS = re.compile(r"\*+|(?<![a-z0-9])_+|_+(?![a-z0-9])|`+|~~+|^#+\s*|^>+\s*")
+_SPELLED = re.compile(r"\b(?:[a-z][ .\-_·]){2,}[a-z]\b")
+_BETWEEN_HAN = re.compile(rf"(?<=[{_HAN}])[.\-_·•~/|'\"+^=]+(?=[{_HAN}])")
+_MIXED_TOKEN = re.compile(r"(?<![a-z0-9])(?=[a-z0-9@$]*[a-z])(?=[a-z0-9@$]*[0-9@$])[a-z0-9@$]{3,}")
+_LEET_WORDS = frozenset(
+    ["stop", "take", "double", "dose", "doses", "tablets", "tablet", "pills", "pill", "two", "safe", "doctor", "nurse", "extra", "skip", "half", "more", "another", "guarantee", "notified", "called", "alerted", "ibuprofen", "aspirin", "alcohol", "okay", "fine"]
+)
+_CLAUSE_END = re.compile(
+    r"[,;:.!?()\[\]\n—…](?!\d)|(?<!\d)[,.](?=\d)|[，；：。！？]|"
+    r"\b(?:but|however|although|though|whereas|otherwise)\b|(?:但是?|不过|可是|然而|而是|否则|不然|所以)"
+)
+_ASIDES = re.compile(
+    r",? ?(?:under any circumstances|ever|please|at all|of course|honestly|really|you know|in any case|i beg you|whatever happens|no matter what),"
+)
+
+
+class VerifierDataError(MedbotError):
+    """A pattern file of the verifier is missing or broken; names file and entry."""
+
+
+def load_yaml(name: str, directory: Path | None = None) -> Any:
+    """Read one of the verifier's files.
+
+    Raises:
+        VerifierDataError: It is missing or no YAML.
+    """
+    folder = (
+        importlib.resources.files("medbot_llm.resource") / FOLDER if directory is None else directory
+    )
+    path = folder / f"{name}.yaml"
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise VerifierDataError(f"{path}: cannot be read: {reason}") from error
+
+
+class Words:
+    """Named lists of words that patterns refer to as <name>."""
+
+    def __init__(self, table: dict[str, Any]) -> None:
+        self._words: dict[str, str] = {}
+        for name, entries in table.items():
+            parts = [entries] if isinstance(entries, str) else list(map(str, entries))
+            self._words[name] = "(?:" + "|".join(self.expand(simplified(p)) for p in parts) + ")"
+
+    def expand(self, pattern: str) -> str:
+        """Put the words in place of their names."""
+
+        def words(match: re.Match[str]) -> str:
+            return self._words[match[1]] if match[1] in self._words else match[0]
+
+        return re.sub(r"(?<!\?P)<(\w+)>", words, pattern)
+
+    def compile(self, patterns: str | list[str], where: str) -> re.Pattern[str]:
+        """Compile patterns as alternatives.
+
+        Raises:
+            VerifierDataError: One of them is no pattern.
+        """
+        parts = [patterns] if isinstance(patterns, str) else patterns
+        expanded = [self.expand(simplified(part)) for part in parts]
+        for written, part in zip(parts, expanded, strict=True):
+            try:
+                re.compile(part)
+            except re.error as error:
+                raise VerifierDataError(f"{where}: {written}: {error}") from error
+        return re.compile("|".join(f"(?:{part})" for part in expanded) if expanded else r"(?!)")
+
+
+def simplified(pattern: str) -> str:
+    """Bring a pattern to the script of canonical text."""
+    return pattern if pattern.isascii() else to_script(pattern, Language.ZH_HANS)
+
+
+@cache
+def words() -> Words:
+    """The packaged lists of words."""
+    return Words(load_yaml("words"))
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The patterns of `frames.yaml`, compiled."""
+
+    permits: re.Pattern[str]
+    forbids: re.Pattern[str]
+    denies: re.Pattern[str]
+    breaks: re.Pattern[str]
+    harm: re.Pattern[str]
+    approval: re.Pattern[str]
+    antecedent: re.Pattern[str]
+    not_antecedent: re.Pattern[str]
+    report: re.Pattern[str]
+    question: re.Pattern[str]
+    suggestion: re.Pattern[str]
+    permission: re.Pattern[str]
+    refer_before: re.Pattern[str]
+    refer_after: re.Pattern[str]
+    refer_around: re.Pattern[str]
+    no_referral: re.Pattern[str]
+    reaction: re.Pattern[str]
+    seek: re.Pattern[str]
+    act_verbs: re.Pattern[str]
+
+
+@cache
+def frames() -> Frames:
+    """The packaged frames."""
+    table = load_yaml("frames")
+    known = words()
+    names = Frames.__dataclass_fields__
+    missing = [name for name in names if name not in table]
+    if missing:
+        raise VerifierDataError(f"frames.yaml: missing {', '.join(missing)}")
+    return Frames(**{name: known.compile(table[name], f"frames.yaml: {name}") for name in names})
+
+
+def readable(sentence: str) -> str:
+    """Bring a sentence to the form that patterns match: canonical, numbers in digits, no tricks.
+
+    Letters set apart (s-t-o-p), digits for letters (d0uble), look-alike letters, accents, marks
+    of Markdown and punctuation inside Chinese words are taken for what they stand for.
+    """
+    if not sentence.isascii():
+        sentence = unicodedata.normalize("NFD", sentence)
+        # Accents of Latin letters only: other scripts' marks are letters of their own.
+        sentence = re.sub(r"(?<=[A-Za-z])[\u0300-\u036f]+", "", sentence)
+        sentence = unicodedata.normalize("NFC", sentence)
+    text = _MARKS.sub("", numbered(sentence))
+    if not text.isascii():
+        text = text.translate(_LOOKALIKES)
+        text = _BETWEEN_HAN.sub("", text)
+        text = re.sub(rf"(?<=[{_HAN}]) +(?=[{_HAN}])", "", text)
+    text = _SPELLED.sub(lambda m: re.sub(r"[ .\-_·]", "", m[0]), text)
+    text = _MIXED_TOKEN.sub(_unleet, text)
+    return numbered(text)
+
+
+def _unleet(match: re.Match[str]) -> str:
+    plain = match[0].translate(_LEET)
+    return plain if plain in _LEET_WORDS else match[0]
+
+
+@dataclass
+class Sentence:
+    """One sentence, ready for matching.
+
+    Attributes:
+        text: Readable form, with phrases that permit by denying replaced by `OKAY`.
+    """
+
+    text: str
+    _ends: list[int] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, sentence: str) -> Sentence:
+        """Prepare a sentence."""
+        text = _ASIDES.sub(" ", readable(sentence))
+        return cls(frames().permits.sub(OKAY, text))
+
+    def __post_init__(self) -> None:
+        self._ends = [match.end() for match in _CLAUSE_END.finditer(self.text)]
+        if not self._ends or self._ends[-1] < len(self.text):
+            self._ends.append(len(self.text))
+
+    # Clauses -------------------------------------------------------------------------------------
+
+    def clause_span(self, position: int) -> tuple[int, int]:
+        """Bounds of the clause at a position, its punctuation included."""
+        index = min(bisect_right(self._ends, position), len(self._ends) - 1)
+        return (self._ends[index - 1] if index else 0), self._ends[index]
+
+    def clause(self, position: int) -> str:
+        """The clause at a position."""
+        start, end = self.clause_span(position)
+        return self.text[start:end]
+
+    def before(self, position: int) -> str:
+        """The clause's words before a position."""
+        return self.text[self.clause_span(position)[0] : position]
+
+    def after(self, position: int) -> str:
+        """The clause's words from a position on."""
+        return self.text[position : self.clause_span(max(0, position - 1))[1]]
+
+    # Frames --------------------------------------------------------------------------------------
+
+    def is_forbidden(self, start: int, end: int) -> bool:
+        """Whether the words are told not to be done, or said not to be so by an order."""
+        if OKAY in self.text[start:end]:
+            return False
+        before = self.before(start)
+        for match in frames().forbids.finditer(before):
+            between = before[match.end() :]
+            if len(between) <= 60 and not frames().breaks.search(between):
+                return True
+        return self._continues_a_ban(start)
+
+    def is_denied(self, start: int, end: int) -> bool:
+        """Whether the words are negated: "I have not", "no medicine is", 無法."""
+        if self.is_forbidden(start, end):
+            return True
+        before = self.before(start)
+        for match in frames().denies.finditer(before):
+            between = before[match.end() :]
+            if len(between) <= 45 and not frames().breaks.search(between):
+                return True
+        return False
+
+    def _continues_a_ban(self, start: int) -> bool:
+        """Whether the clause is an item of a list that a ban opened: "do not stop, skip or …"."""
+        first, last = self.clause_span(start)
+        # A list is told from a new order by its "or", and by verbs of the same kind.
+        clause = self.text[first:last].strip()
+        while first > 0 and len(clause) < 60:
+            listed = re.match(r"(?:or|nor|and)\b|或", clause)
+            item = frames().act_verbs.match(clause)
+            joined = bool(re.search(r"\b(?:or|nor)\b|或|也不", self.text[first:]))
+            if not (listed or (item and joined)):
+                return False
+            if listed and listed[0] == "and":
+                return False
+            previous_first, previous_last = self.clause_span(first - 1)
+            previous = self.text[previous_first:previous_last]
+            ban = None
+            for ban in frames().forbids.finditer(previous):
+                pass
+            if ban is not None:
+                rest = previous[ban.end() :].strip()
+                return bool(frames().act_verbs.search(rest)) and OKAY not in previous
+            first, clause = previous_first, previous.strip()
+        return False
+
+    def is_harm(self, start: int, end: int) -> bool:
+        """Whether what follows calls the words dangerous, or names their harm."""
+        _, last = self.clause_span(max(start, end - 1))
+        rest = self.text[end:last]
+        if len(self.text) > last and len(rest.strip(" ,，")) < 12:
+            rest += self.clause(last)
+        harm = frames().harm.search(rest)
+        return harm is not None and not frames().approval.search(rest)
+
+    def is_approved(self, end: int) -> bool:
+        """Whether what follows in the clause allows it: "… is fine", …也沒關係."""
+        rest = self.after(end)
+        return bool(frames().approval.search(rest))
+
+    def is_antecedent(self, start: int, end: int) -> bool:
+        """Whether the words are a condition ("if you took two, tell …") and not what follows."""
+        before = self.before(start)
+        for match in frames().antecedent.finditer(before):
+            if not frames().not_antecedent.search(before[match.end() :]):
+                return True
+        clause = self.clause(start)
+        return bool(re.search(r"(?:的话|的时候|(?<![睡饭餐])前|时)[,，]?$", clause.strip())) and not re.search(
+            r"就|可以|直接", before
+        )
+
+    def is_reported(self, start: int) -> bool:
+        """Whether the words are somebody's: "you said that you took two"."""
+        return bool(frames().report.search(self.before(start)))
+
+    def is_question(self, start: int) -> bool:
+        """Whether the clause asks; a suggestion in the form of a question does not."""
+        first, last = self.clause_span(start)
+        clause = self.text[first:last].strip()
+        if frames().suggestion.search(clause):
+            return False
+        if not (self.text.rstrip(" '\"」』)").endswith("?") or re.search(r"[吗么呢][?,.!。]?$", clause)):
+            return False
+        # The sentence asks in its last clause, or in the one with the words.
+        if clause.endswith("?") or re.search(r"[吗么呢][?,.!。]?$", clause):
+            return bool(frames().question.search(clause))
+        rest = self.text[first:]
+        return bool(re.match(r"(?:and |so |sorry |excuse me )?(?:did|have you|has|were|was|are you|do you)\b", clause)) or bool(
+            re.search(r"^(?:您|你|请问)(?:刚才|刚刚|今天|之前)?(?:是不是|有没有|是否)", rest)
+        )
+
+    def is_permitted(self, start: int) -> bool:
+        """Whether the clause opens with a permission or an order: "you can", 可以, 就."""
+        return bool(frames().permission.search(self.before(start)[-40:]))
+
+    def is_referred(self, start: int, end: int) -> bool:
+        """Whether a professional decides about the words: "ask the doctor before stopping"."""
+        if frames().no_referral.search(self.text):
+            return False
+        if frames().refer_around.search(self.text):
+            return True
+        if frames().refer_before.search(self.text[:start]):
+            return True
+        return not self.is_permitted(start) and bool(frames().refer_after.search(self.text[end:]))
+
+    def is_reaction(self) -> bool:
+        """Whether it tells to stop because of a grave reaction and to get help."""
+        return bool(frames().reaction.search(self.text) and frames().seek.search(self.text))
