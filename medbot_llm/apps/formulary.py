@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from medbot_llm.knowledge.formulary import Formulary
 from medbot_llm.knowledge.formulary import FormularyError
 from medbot_llm.knowledge.formulary import Versions
 from medbot_llm.knowledge.formulary import packaged_directory
+from medbot_llm.knowledge.importers import COLUMNS
 from medbot_llm.knowledge.importers import FORMATS
 from medbot_llm.knowledge.importers import ImportReport
 from medbot_llm.knowledge.importers import import_file
@@ -33,8 +35,15 @@ examples:
   medbot formulary import ward.csv --use     lay a hospital's own medicines over the version in use
   medbot formulary use packaged              go back to the data of the package
 
-A CSV needs the column name_en (or id); docs/formulary.md has the others and their codes. Databases
-are kept in ~/.cache/medbot/formulary, or in $MEDBOT_HOME/formulary.
+Databases are kept in ~/.cache/medbot/formulary, or in $MEDBOT_HOME/formulary.
+"""
+_IMPORT_EPILOG = """\
+columns of a CSV (name_en or id must be there; lists are separated by semicolons; docs/formulary.md
+has the codes):
+{columns}
+
+YAML has the form of docs/formulary.md. Of openFDA's drug-label JSON names, brands and classes are
+taken. A record of a known medicine changes what it gives and leaves the rest.
 """
 
 
@@ -67,6 +76,12 @@ def add_parser(subparsers: Any) -> None:
         "import",
         help="make a new version from a CSV, YAML or openFDA file; exit status 1 if any record"
         " was rejected",
+        epilog=_IMPORT_EPILOG.format(
+            columns=textwrap.fill(
+                ", ".join(COLUMNS), 97, initial_indent="  ", subsequent_indent="  "
+            )
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     importing.add_argument("file", type=Path, metavar="FILE")
     importing.add_argument(

@@ -16,14 +16,16 @@ from medbot_llm.domain import DeliveryTask
 from medbot_llm.domain import Language
 from medbot_llm.domain import Medication
 from medbot_llm.domain import StringEnum
-from medbot_llm.knowledge.charts import read_allergies
-from medbot_llm.knowledge.charts import read_conditions
-from medbot_llm.knowledge.charts import read_foods
+from medbot_llm.knowledge.charts import Charts
+from medbot_llm.knowledge.charts import Reading
 from medbot_llm.knowledge.formulary import Formulary
 from medbot_llm.knowledge.interactions import Finding
 from medbot_llm.knowledge.interactions import Interactions
 from medbot_llm.knowledge.label_terms import LabelTerms
 from medbot_llm.knowledge.medicine import Medicine
+from medbot_llm.knowledge.medicine import Mention
+from medbot_llm.text.language import to_script
+from medbot_llm.text.normal import canonical
 
 FIELDS: Mapping[Intent, tuple[str, ...]] = {
     Intent.SIDE_EFFECTS: ("common", "serious"),
@@ -42,6 +44,8 @@ LABEL_ANSWERS = frozenset(
     {Intent.WHEN, Intent.HOW_MUCH, Intent.HOW_TO_TAKE, Intent.WHAT_IS_IT, Intent.WITH_FOOD}
 )
 """Questions that the label answers."""
+HALF_INTERVAL_RULES = frozenset({"within_12h", "within_6h", "with_meal_or_skip"})
+"""Codes of `Medicine.missed` that the half interval agrees with, for once and twice a day."""
 MAX_MEDICINES = 3
 """Facts of more medicines than this at once would be a lecture."""
 
@@ -97,6 +101,11 @@ class Heard:
     others: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
 
+    @property
+    def names_any(self) -> bool:
+        """Whether anything was named."""
+        return bool(self.delivered or self.others or self.candidates)
+
 
 class Advisor:
     """Answers the policy's questions of fact. Thread-safe for reading."""
@@ -107,6 +116,11 @@ class Advisor:
         self._formulary = formulary
         self._interactions = interactions
         self._terms = terms
+        self._charts = Charts(formulary)
+        self._named = {
+            table: {str(row["id"]): row for row in formulary.tables[table]}
+            for table in ("allergy_groups", "conditions", "foods")
+        }
 
     @property
     def formulary_version(self) -> str:
@@ -122,8 +136,8 @@ class Advisor:
                 return found
         return None
 
-    def heard(self, text: str, task: DeliveryTask | None) -> Heard:
-        """Tell which medicines and foods an utterance names."""
+    def heard(self, text: str, task: DeliveryTask | None, language: Language) -> Heard:
+        """Tell which medicines and foods an utterance names; foods by their name in `language`."""
         delivered: dict[str, Medication] = {}
         for medication in task.medications if task is not None else ():
             entry = self.medicine(medication)
@@ -132,13 +146,13 @@ class Advisor:
         named: list[Medication] = []
         others: list[str] = []
         for mention in self._formulary.mentions(text):
-            medication = delivered.get(mention.medicine.id)
-            if medication is None:
-                others.append(mention.text)
-            elif medication not in named:
-                named.append(medication)
-        foods = [food.name for food in read_foods([text])]
-        return Heard(tuple(named), (*dict.fromkeys(others), *foods))
+            own = delivered.get(mention.medicine.id)
+            if own is None:
+                others.append(_as_written(mention, language))
+            elif own not in named:
+                named.append(own)
+        foods = self._names("foods", self._charts.read_foods([text]), language)
+        return Heard(tuple(named), tuple(dict.fromkeys([*others, *foods])))
 
     def conflicts_known(self, task: DeliveryTask, language: Language) -> list[Conflict]:
         """What in the task itself does not go together."""
@@ -167,13 +181,16 @@ class Advisor:
             new_only=True,
         )
 
-    def names_allergy(self, text: str) -> str:
+    def names_allergy(self, text: str, language: Language) -> str:
         """What the words say someone is allergic to, "" where nothing known is named."""
-        return _joined([found.name for found in read_allergies([text])])
+        readings = self._charts.read_allergies([text], only_if_named=True)
+        return _joined(self._names("allergy_groups", readings, language), language)
 
-    def names_condition(self, text: str) -> str:
+    def names_condition(self, text: str, language: Language) -> str:
         """The conditions that the words tell of, "" for none that is known."""
-        return _joined([found.name for found in read_conditions([text])])
+        # The first is what was said; the others are what it implies.
+        readings = self._charts.read_conditions([text])[:1]
+        return _joined(self._names("conditions", readings, language), language)
 
     def facts(
         self, intent: Intent, medications: Sequence[Medication], language: Language
@@ -196,12 +213,26 @@ class Advisor:
             found.append(text)
         return found
 
-    def missed_dose_rule(self, medication: Medication, language: Language) -> str:
-        """The formulary's own rule for a missed dose; "" where the general one is right."""
+    def missed_dose_rule(self, medication: Medication, language: Language) -> tuple[str, bool]:
+        """The formulary's own sentence for a missed dose, "" where the general one is right; and
+        whether the arithmetic of the half interval holds for this medicine."""
         entry = self.medicine(medication)
-        if entry is None or entry.missed in ("", "standard"):
-            return ""
-        return self._formulary.facts(entry, "missed", language)
+        code = entry.missed if entry is not None else ""
+        if entry is None or code in ("", "standard"):
+            return "", True
+        rule = self._formulary.facts(entry, "missed", language)
+        return rule, code in HALF_INTERVAL_RULES
+
+    def _names(self, table: str, readings: Sequence[Reading], language: Language) -> list[str]:
+        names: list[str] = []
+        for reading in readings:
+            if reading.is_medicine:
+                medicine = self._formulary.medicine(reading.id)
+                names += medicine.names.get(language, medicine.names[Language.EN])[:1]
+            else:
+                row = self._named[table].get(reading.id, {})
+                names.append(str(row.get(language.value, reading.id)))
+        return names
 
     def _conflicts(
         self,
@@ -247,12 +278,25 @@ class Advisor:
         )
 
 
+def _as_written(mention: Mention, language: Language) -> str:
+    """The name that was said, as it is written: mentions are found in canonical text."""
+    medicine = mention.medicine
+    written = [name for names in (*medicine.names.values(),) for name in names] + [
+        name for brand in medicine.brands for name in brand.names.values()
+    ]
+    for name in written:
+        is_own_script = name.isascii() or to_script(name, language) == name
+        if is_own_script and canonical(name) == mention.text:
+            return name
+    return to_script(mention.text, language)
+
+
 def _label_name(medication: Medication) -> str:
     return medication.generic_name or medication.name or medication.name_zh
 
 
-def _joined(names: Sequence[str]) -> str:
-    return ", ".join(dict.fromkeys(names))
+def _joined(names: Sequence[str], language: Language) -> str:
+    return ("、" if language.is_chinese else ", ").join(dict.fromkeys(names))
 
 
 def _sentence_joint(language: Language) -> str:

@@ -30,6 +30,7 @@ MAX_CHARS = 600
 class Intent(StringEnum):
     """What is wanted."""
 
+    EMERGENCY_NUMBER = "emergency_number"
     CALL_STAFF = "call_staff"
     IDENTITY_CLAIM = "identity_claim"
     ALLERGY_SAID = "allergy_said"

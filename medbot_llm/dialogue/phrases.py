@@ -71,10 +71,12 @@ STAFF = "staff"
 
 ANSWERS: Mapping[str, Slots] = {
     STAFF: slots(is_list=True),
-    "missed_rule": slots(STAFF, is_list=True),
-    "missed_take_now": slots(STAFF, "left", is_list=True),
-    "missed_skip": slots(STAFF, "left", is_list=True),
-    "missed_own_rule": slots(STAFF, "rule", is_list=True),
+    "reassure_missed": slots(is_list=True),
+    "missed_rule": slots("take", is_list=True),
+    "missed_take_now": slots("take", "left", is_list=True),
+    "missed_skip": slots("take", "left", is_list=True),
+    "never_double": slots("take", is_list=True),
+    "unsure_ask": slots(STAFF, is_list=True),
     "missed_ask": slots(is_list=True),
     "double_no": slots(STAFF, is_list=True),
     "stop_no": slots(STAFF, is_list=True),
@@ -115,6 +117,8 @@ ANSWERS: Mapping[str, Slots] = {
     "identity_closed": slots(is_list=True),
     "not_understood_again": slots(STAFF, is_list=True),
     "not_understood_human": slots(is_list=True),
+    "emergency_number": slots("number", is_list=True),
+    "no_answer": slots(is_list=True),
     "hello": slots(is_list=True),
 }
 """Every phrase of `answers.yaml`."""

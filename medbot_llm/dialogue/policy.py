@@ -53,18 +53,22 @@ from medbot_llm.domain import Stage
 from medbot_llm.domain import TripStage
 from medbot_llm.domain import Utterance
 from medbot_llm.knowledge.label_terms import LabelTerms
+from medbot_llm.knowledge.quantities import read_label_routes
 from medbot_llm.knowledge.quantities import read_schedule
 from medbot_llm.safety.base import TriageResult
 from medbot_llm.safety.escalation import EmergencyWords
 from medbot_llm.safety.identity import IdentityGate
 from medbot_llm.safety.identity import IdentityRules
 from medbot_llm.safety.identity import Outcome
+from medbot_llm.text.language import has_known_english
+from medbot_llm.text.normal import canonical
 
 logger = logging.getLogger(__name__)
 
 AT_THE_RECEIVER = frozenset({TripStage.ARRIVED, TripStage.HANDING_OVER})
 ON_THE_WAY_BACK = frozenset({TripStage.RETURNING, TripStage.CHARGING})
 AT_WORK = (Stage.IDENTIFY, Stage.HANDOVER, Stage.QUESTIONS, Stage.CONFIRM, Stage.HELD)
+OPEN_STAGES = (Stage.HANDOVER, Stage.QUESTIONS, Stage.CONFIRM)
 LOW_BATTERY = 0.2
 """Charge below which the robot says so, 0 to 1."""
 ASKS_BEFORE_A_HUMAN = 2
@@ -89,6 +93,20 @@ WORDED_BY_MODEL = frozenset(
     }
 )
 """Questions whose answer a model may word; what it may state are the plan's facts."""
+REASSURANCES = ("別擔心", "别担心", "Don't worry", "Do not worry")
+WARNINGS = ("千萬不要", "千万不要", "Never", "never")
+"""How sentences of the formulary on a missed dose begin and warn, so that nothing is said
+twice."""
+AFTER_AN_EMERGENCY = frozenset(
+    {Intent.OTHER, Intent.WITH_FOOD, Intent.MISSED_DOSE, Intent.DOUBLE_DOSE, Intent.TOGETHER}
+)
+"""What is answered by the emergency's own words again while it is open: to wait, to take
+nothing."""
+GARBLE = frozenset(
+    "嗯啊呃喔哦欸诶咕噜噗啦嘎叭呜哇咿呀哩喵嘟咚砰嘶呼哼嘿嘻唔咦嘛吧啵嚕嗚囉喇叽哔吱滋咻"
+)
+"""Characters that stand for sounds."""
+GARBLE_SHARE = 0.6
 RULE_PHRASES = {
     Intent.DOUBLE_DOSE: "double_no",
     Intent.STOP_MEDICINE: "stop_no",
@@ -184,7 +202,8 @@ class Policy:
     _pending: _Pending | None = None
     _asks_missed_dose: Medication | None = None
     _not_understood: int = 0
-    _scan_asks: int = 0
+    _silences: int = 0
+    _emergency: str = ""
     _is_released: bool = False
     _was_handed_over: bool = False
     _last: Plan | None = None
@@ -226,7 +245,7 @@ class Policy:
         rule = self.gate.rule(self.task)
         if self.stage is Stage.IDENTIFY:
             # After the staff were called there is nothing left to ask for.
-            return rule.scan_timeout_s if self._scan_asks <= rule.asks else None
+            return rule.scan_timeout_s if self._silences <= rule.asks else None
         if self.stage is Stage.CONFIRM:
             return rule.scan_timeout_s
         return rule.disclosure_timeout_s if self.gate.is_open else None
@@ -281,6 +300,7 @@ class Policy:
         if self.stage is Stage.APPROACH:
             # Someone is there to be scanned, whatever the trip says.
             self.stage = Stage.IDENTIFY
+        self._silences = 0
         was_held, was_staff = self.stage is Stage.HELD, self.gate.is_staff
         outcome = self.gate.scan(scan, task)
         if outcome is Outcome.KNOWN and was_held and was_staff:
@@ -322,10 +342,11 @@ class Policy:
 
     def on_timeout(self) -> Plan | None:
         """Act on silence that lasted for `timeout_s`."""
-        if self.task is None:
+        task = self.task
+        if task is None or self.stage in (Stage.IDLE, Stage.APPROACH, Stage.LEAVE):
             return None
-        if self.stage is Stage.IDENTIFY:
-            return self._scan_is_missing(self.task)
+        self._silences += 1
+        call = self._call_for_silence(self.gate.rule(task).asks)
         if self.stage is Stage.CONFIRM and self._pending is not None:
             # Nobody took it back: towards safety it counts as said.
             return self._confirmed(self._pending)
@@ -333,19 +354,42 @@ class Policy:
             self._close_identity()
             if self.stage is not Stage.HELD:
                 self.stage = Stage.IDENTIFY
-            self._scan_asks = 0
-            return self._prepared("identity_closed", ReplyKind.CLARIFICATION)
-        return None
+            return self._planned(self._say("identity_closed"), ReplyKind.CLARIFICATION, call)
+        if self.stage is not Stage.IDENTIFY:
+            return None
+        if call is not None:
+            return self._planned(self._say("no_answer"), ReplyKind.CLARIFICATION, call)
+        words = (*self._say("scan_waiting"), *self._say("ask_identity_again"))
+        return self._planned(words, ReplyKind.CLARIFICATION)
+
+    def _call_for_silence(self, asks: int) -> Call | None:
+        """Whoever does not answer for long, or after an emergency, may not be able to."""
+        if self._emergency:
+            reason = f"no answer after an emergency ({self._emergency})"
+        elif self._silences == asks + 1:
+            reason = "nobody has answered or been scanned"
+        else:
+            return None
+        return Call(Severity.NURSE, "no_answer", reason)
+
+    def emergency_over(self) -> None:
+        """A human has taken notice of the alerts."""
+        self._emergency = ""
 
     def on_utterance(self, utterance: Utterance, language: Language, triage: TriageResult) -> Plan:
         """Plan the answer to what a person said in `language`, and triage has judged."""
+        self._silences = 0
         if triage.severity is Severity.EMERGENCY:
             self.language = language
+            self._emergency = triage.category
+            self._hold_for_what_is_said(utterance.text)
             return self._planned(
                 (), ReplyKind.EMERGENCY, Call(triage.severity, triage.category, triage.reason)
             )
         if not SOMETHING_SAID.search(utterance.text) or self._is_doubtful(utterance):
             # What was hardly heard does not tell a language either.
+            return self._not_heard()
+        if triage.severity is None and self._is_garbled(utterance.text, language):
             return self._not_heard()
         self._not_understood = 0
         self.language = language
@@ -374,7 +418,8 @@ class Policy:
                 *words.emergency(call.category, plan.language, self.scene, sent=sent),
             )
         opening = plan.sentences or words.opening(call.category, plan.language)
-        return (*opening, *words.nurse(plan.language, self.scene, sent=sent))
+        told = words.nurse(call.category, plan.language, self.scene, sent=sent)
+        return (*opening, *told)
 
     # --- answers ---------------------------------------------------------------------------------
 
@@ -385,7 +430,7 @@ class Policy:
             call = Call(triage.severity, triage.category, triage.reason)
         if self.stage is Stage.LEAVE:
             return self._planned(self._say("farewell"), ReplyKind.FAREWELL, call)
-        heard = self.advisor.heard(text, task)
+        heard = self.advisor.heard(text, task, self.language)
         intent = self.intents.of(text, names_other=bool(heard.others))
         if self._pending is not None and self.stage is Stage.CONFIRM and intent not in STATEMENTS:
             plan = self._answer_to_say_back(text, intent, call)
@@ -394,6 +439,16 @@ class Policy:
         if self.stage is Stage.APPROACH and call is None:
             # Whoever speaks is in front of the robot: ask for the scan as on arrival.
             return self._greet()
+        if intent is Intent.EMERGENCY_NUMBER:
+            number = self.emergency_words.emergency_number
+            return self._planned(
+                self._say("emergency_number", number=number), ReplyKind.ANSWER, call
+            )
+        if self._emergency and intent in AFTER_AN_EMERGENCY and self.stage is not Stage.CONFIRM:
+            words = self.emergency_words.emergency(
+                self._emergency, self.language, self.scene, sent=True
+            )
+            return self._planned(words, ReplyKind.EMERGENCY)
         if intent is Intent.CALL_STAFF:
             wanted = call or Call(Severity.NURSE, "staff_requested", "asked for a member of staff")
             return self._planned((), ReplyKind.ANSWER, wanted)
@@ -417,7 +472,9 @@ class Policy:
 
     def _answer_locked(self, intent: Intent, call: Call | None) -> Plan:
         if call is not None:
-            return self._planned((), ReplyKind.ANSWER, call)
+            opening = self.emergency_words.opening(call.category, self.language)
+            words = (*opening, *self._say("ask_identity_again"))
+            return self._planned(words, ReplyKind.ANSWER, call)
         if intent is Intent.IDENTITY_CLAIM:
             words = (*self._say("identity_claim"), *self._say("ask_identity_again"))
             return self._planned((*words, *self._say("no_scan_possible")), ReplyKind.CLARIFICATION)
@@ -500,14 +557,14 @@ class Policy:
             task, self.language, drugs=heard.others, foods=[text]
         )
         if not conflicts:
-            words = self._say("together_nothing_known", what=what)
-            return self._planned(words, ReplyKind.ANSWER)
-        words = []
+            return self._planned(self._say("together_nothing_known", what=what), ReplyKind.ANSWER)
+        words: list[str] = []
         for conflict in conflicts[:2]:
             words += self._say(
                 "together_risk", what=conflict.what, medicine=conflict.medicine, why=conflict.why
             )
-        return self._planned(tuple(dict.fromkeys(words)), ReplyKind.ANSWER)
+        # The advice at the end is the same for both, and is said once.
+        return self._planned(tuple(dict.fromkeys(reversed(words)))[::-1], ReplyKind.ANSWER)
 
     def _missed_dose(
         self, text: str, intent: Intent, heard: Heard, call: Call | None
@@ -519,38 +576,55 @@ class Policy:
         if task is None or not self.may_disclose:
             if intent is not Intent.MISSED_DOSE:
                 return None
-            return self._planned(self._say("missed_rule"), ReplyKind.ANSWER, call)
+            return self._planned(self._missed_words("missed_rule", None), ReplyKind.ANSWER, call)
         medication = asked or next(iter(heard.delivered or task.medications))
         if len(task.medications) > 1 and not heard.delivered and asked is None:
             # Which of them is not known: the rule alone is right for all.
-            return self._planned(self._say("missed_rule"), ReplyKind.ANSWER, call)
-        own_rule = self.advisor.missed_dose_rule(medication, self.language)
-        if own_rule and intent is Intent.MISSED_DOSE:
-            words = self._say("missed_own_rule", rule=own_rule)
+            return self._planned(self._missed_words("missed_rule", None), ReplyKind.ANSWER, call)
+        own_rule, is_arithmetic = self.advisor.missed_dose_rule(medication, self.language)
+        if own_rule and not is_arithmetic and intent is Intent.MISSED_DOSE:
+            words = self._missed_words("", medication, own_rule)
             return self._planned(words, ReplyKind.ANSWER, call)
         missed = read_missed_dose(text, medication.frequency, self._local_time())
         if missed.may_be_taken is None and intent is not Intent.MISSED_DOSE:
             return None
         if missed.may_be_taken is None:
-            words = self._say("missed_rule")
+            key = "" if own_rule else "missed_rule"
+            words = self._missed_words(key, medication, own_rule)
             if missed.interval_h is not None and asked is None:
                 self._asks_missed_dose = medication
                 words += self._say("missed_ask")
             return self._planned(words, ReplyKind.ANSWER, call)
         assert missed.left_h is not None
         key = "missed_take_now" if missed.may_be_taken else "missed_skip"
-        words = self._say(key, left=_hours(missed.left_h, self.language))
+        words = self._missed_words(key, medication, left=_hours(missed.left_h, self.language))
         return self._planned(words, ReplyKind.ANSWER, call)
+
+    def _missed_words(
+        self, key: str, medication: Medication | None, rule: str = "", **values: str
+    ) -> tuple[str, ...]:
+        """Reassure, tell the rule, never double, whom to ask: always all four."""
+        take = _verb(medication, self.language)
+        told = (rule,) if rule else self._say(key, take=take, **values)
+        said = told[0]
+        reassured = said.startswith(REASSURANCES)
+        warned = any(word in said for word in WARNINGS)
+        return (
+            *(() if reassured else self._say("reassure_missed")),
+            *told,
+            *(() if warned else self._say("never_double", take=take)),
+            *self._say("unsure_ask"),
+        )
 
     # --- what is said back -----------------------------------------------------------------------
 
     def _statement(self, intent: Intent, text: str, heard: Heard, call: Call | None) -> Plan:
         task = self.task
         if intent is Intent.ALLERGY_SAID:
-            key, what = "say_back_allergy", self.advisor.names_allergy(text)
+            key, what = "say_back_allergy", self.advisor.names_allergy(text, self.language)
             said = {"allergies": [text]}
         elif intent is Intent.CONDITION_SAID:
-            key, what = "say_back_condition", self.advisor.names_condition(text)
+            key, what = "say_back_condition", self.advisor.names_condition(text, self.language)
             said = {"conditions": [text]}
         else:
             key, what = "say_back_taking", _listed(heard.others, self.language)
@@ -587,6 +661,16 @@ class Policy:
         )
         return self._planned(words, ReplyKind.CLARIFICATION, wanted)
 
+    def _hold_for_what_is_said(self, text: str) -> None:
+        """In an emergency nothing is said back; but an allergy told in it holds the delivery."""
+        task = self.task
+        if task is None or self.stage not in (Stage.IDENTIFY, *OPEN_STAGES):
+            return
+        if self.intents.of(text) is Intent.ALLERGY_SAID and self._grave(
+            self.advisor.conflicts_said(task, self.language, allergies=[text])
+        ):
+            self.stage = Stage.HELD
+
     def _dose_said(self, text: str, call: Call | None) -> Plan:
         what = text.strip("。.!！?？ ")
         words = (*self._say("say_back_words", what=what), *self._say("keep_to_label"))
@@ -603,6 +687,9 @@ class Policy:
             self._pending = None
             self.stage = pending.before
             return self._planned(self._say("misheard"), ReplyKind.CLARIFICATION, call)
+        if pending.conflict is not None and call is None:
+            words = (*self._say("held"), *self._say("confirm_again"))
+            return self._planned(words, ReplyKind.CLARIFICATION)
         if intent is Intent.OTHER and call is None:
             return self._prepared("confirm_again", ReplyKind.CLARIFICATION)
         # Something else is wanted; what was said stands as long as nobody takes it back.
@@ -658,9 +745,16 @@ class Policy:
 
     def _release(self) -> Plan:
         """Staff have looked at what spoke against it."""
-        self._is_released = True
-        plan = self._hand_over()
-        return Plan(plan.kind, plan.language, (*self._say("released"), *plan.sentences))
+        assert self.task is not None
+        self._is_released = self._was_handed_over = True
+        self.stage = Stage.HANDOVER
+        words = (
+            *self._say("released"),
+            *self.phrases.labels(self.task, self.language, self.terms),
+            *self._say("handover_closing"),
+        )
+        self._last = self._planned(words, ReplyKind.HANDOVER)
+        return self._last
 
     def _refused(self, outcome: Outcome, scan: IdentityScan) -> Plan:
         key = {
@@ -684,21 +778,13 @@ class Policy:
             words += self._say("ask_identity_again")
         return self._planned(words, ReplyKind.CLARIFICATION, call)
 
-    def _scan_is_missing(self, task: DeliveryTask) -> Plan:
-        self._scan_asks += 1
-        words = (*self._say("scan_waiting"), *self._say("ask_identity_again"))
-        call = None
-        if self._scan_asks > self.gate.rule(task).asks:
-            words = self._say("scan_waiting")
-            call = Call(Severity.NURSE, "identity_timeout", "nobody was scanned at the hand-over")
-        return self._planned(words, ReplyKind.CLARIFICATION, call)
-
     # --- small things ----------------------------------------------------------------------------
 
     def _begin_again(self) -> None:
         self._close_identity()
         self._was_handed_over = self._is_released = False
-        self._not_understood = self._scan_asks = 0
+        self._not_understood = self._silences = 0
+        self._emergency = ""
         if self.stage in (Stage.CONFIRM, Stage.HELD):
             self.stage = Stage.IDENTIFY
 
@@ -708,7 +794,6 @@ class Policy:
 
     def _greet(self) -> Plan:
         self.stage = Stage.IDENTIFY
-        self._scan_asks = 0
         return self._prepared("greeting", ReplyKind.GREETING)
 
     def _not_heard(self) -> Plan:
@@ -757,6 +842,17 @@ class Policy:
     def _prepared(self, key: str, kind: ReplyKind) -> Plan:
         return self._planned(self._say(key), kind)
 
+    def _is_garbled(self, text: str, language: Language) -> bool:
+        """Whether the words are no words: sounds written down, or letters that spell nothing."""
+        said = canonical(text)
+        han = [char for char in said if "\u4e00" <= char <= "\u9fff"]
+        if han:
+            return len(han) >= 3 and sum(c in GARBLE for c in han) >= GARBLE_SHARE * len(han)
+        if language is not Language.EN or has_known_english(text):
+            return False
+        is_named = self.advisor.heard(text, self.task, language).names_any
+        return not is_named and self.intents.of(text) is Intent.OTHER and len(said.split()) >= 2
+
     def _is_doubtful(self, utterance: Utterance) -> bool:
         confidence = utterance.confidence
         return confidence is not None and confidence < self.settings.min_confidence
@@ -775,6 +871,16 @@ def _listed(names: Sequence[str], language: Language) -> str:
 def _tells_meals(medication: Medication) -> bool:
     """Whether the label says when to eat with it."""
     return bool(read_schedule(medication.frequency, medication.instructions).meal)
+
+
+def _verb(medication: Medication | None, language: Language) -> str:
+    """How the medicine is taken, in a word."""
+    is_swallowed = medication is None or read_label_routes(
+        medication.route, medication.name, medication.dose
+    ) <= {"oral"}
+    if language is Language.EN:
+        return "take" if is_swallowed else "use"
+    return "吃" if is_swallowed else "用"
 
 
 def _hours(hours: float, language: Language) -> str:

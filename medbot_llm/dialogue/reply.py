@@ -37,6 +37,7 @@ from medbot_llm.engines.worker import EngineWorker
 from medbot_llm.safety.base import Brief
 from medbot_llm.safety.base import Verdict
 from medbot_llm.safety.base import Verifier
+from medbot_llm.safety.prompt_leak import recites
 from medbot_llm.text.language import detect_language
 from medbot_llm.text.language import to_script
 
@@ -157,6 +158,8 @@ class ReplySpeaker:
         heard_as = detect_language(sentence, language)
         if heard_as.is_chinese is not language.is_chinese:
             return Verdict("wrong_language", f"{heard_as} instead of {language}")
+        if recites(sentence, brief.instructions):
+            return Verdict("prompt_leak", "recites its instructions")
         try:
             return self._verifier.check(sentence, language, brief)
         except Exception as error:  # what cannot be judged must not be spoken

@@ -150,6 +150,7 @@ class DialogueSession:
         self._latest_reply_id = ""
         self._latest_task: DeliveryTask | None = None
         self._open_alerts: dict[str, Alert] = {}
+        self._unpublished: set[str] = set()
         self._system_prompts: dict[Language, str] = {}
         self._quiet_since = time.monotonic()
         self._thread = threading.Thread(target=self._serve, name="dialogue", daemon=True)
@@ -245,6 +246,8 @@ class DialogueSession:
         with self._lock:
             ids = [alert_id] if alert_id else list(self._open_alerts)
             closed = [self._open_alerts.pop(i) for i in ids if i in self._open_alerts]
+        if closed:
+            self._leave(Event("alert acknowledged", self._policy.emergency_over))
         self._tell_state()
         return closed
 
@@ -354,7 +357,7 @@ class DialogueSession:
         self._say(plan, utterance, sent=sent)
 
     def _assess(self, utterance: Utterance) -> TriageResult:
-        """Triage an utterance; what its judge fails on, a human has to look at."""
+        """Triage an utterance. Where that fails, a human is told once that it does."""
         task = self._latest_task
         about = Circumstances(
             language=utterance.language,
@@ -367,7 +370,8 @@ class DialogueSession:
         except Exception as error:  # speech must be answered even if its judge fails
             logger.exception("the triage failed")
             self._statistics.note_error(f"triage: {type(error).__name__}: {error}")
-            return TriageResult(Severity.NURSE, "not_understood", "the triage failed on this")
+            self._raise_alert(Call(Severity.NURSE, "triage_failed", "the triage is broken"), None)
+            return TriageResult()
 
     def _on_overtaken(self, utterance: Utterance) -> None:
         self._statistics.note_overtaken()
@@ -406,6 +410,9 @@ class DialogueSession:
                     alerted=sent,
                     said=(*plan.sentences, *plan.facts),
                     heard=utterance.text if utterance is not None else "",
+                    instructions=self._prompts.instructions(
+                        self._policy.scene, self._policy.patient_group, plan.language
+                    ),
                 ),
                 utterance_id=utterance.utterance_id if utterance is not None else "",
                 times=StageTimes(
@@ -477,18 +484,23 @@ class DialogueSession:
             language=self._policy.language,
         )
         with self._lock:
-            told = [(a.category, a.reason, a.task_id, a.words) for a in self._open_alerts.values()]
-            if (call.category, call.reason, alert.task_id, alert.words) in told:
+            again = next((a for a in self._open_alerts.values() if _is_same(a, alert)), None)
+            if again is not None and again.alert_id not in self._unpublished:
                 # A scanner that reads the same wristband ten times a second calls for one nurse.
                 return True
-            while len(self._open_alerts) >= MAX_OPEN_ALERTS:
-                self._open_alerts.pop(self._least_urgent_alert())
+            alert = again or alert
+            while len(self._open_alerts) >= MAX_OPEN_ALERTS and again is None:
+                self._unpublished.discard(dropped := self._least_urgent_alert())
+                self._open_alerts.pop(dropped)
             self._open_alerts[alert.alert_id] = alert
+            self._unpublished.add(alert.alert_id)
         try:
             self._listener.on_alert(alert)
         except Exception:  # whoever listens must not silence the robot; the alert stays open
             logger.exception("an alert could not be published")
             return False
+        with self._lock:
+            self._unpublished.discard(alert.alert_id)
         return True
 
     def _least_urgent_alert(self) -> str:
@@ -504,3 +516,13 @@ class DialogueSession:
                 self._listener.on_state(self.snapshot())
             except Exception:  # whoever listens must not silence the robot
                 logger.exception("the state could not be published")
+
+
+def _is_same(one: Alert, other: Alert) -> bool:
+    """Whether two alerts call for the same thing."""
+    return (one.category, one.reason, one.task_id, one.words) == (
+        other.category,
+        other.reason,
+        other.task_id,
+        other.words,
+    )

@@ -26,6 +26,7 @@ import math
 import os
 import re
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -40,6 +41,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
 
 from medbot_llm.domain import Language
 from medbot_llm.domain import MedbotError
@@ -51,6 +54,7 @@ from medbot_llm.knowledge.medicine import Form
 from medbot_llm.knowledge.medicine import Medicine
 from medbot_llm.knowledge.names import NameRow
 from medbot_llm.knowledge.names import compact
+from medbot_llm.knowledge.names import is_name
 from medbot_llm.knowledge.names import name_rows
 from medbot_llm.knowledge.names import syllable_table
 from medbot_llm.text.language import to_script
@@ -126,8 +130,6 @@ _MEDICINE_KEYS = frozenset(
     | {"children_from", "days"}
 )
 _NAME_KEYS = _MEDICINE_KEYS | {"classes", "kind"}
-SLIP_SCORE = 0.85
-"""How like a known id (of 1) an unknown one must be to be taken for a slip of the pen."""
 
 _log = logging.getLogger(__name__)
 
@@ -196,6 +198,21 @@ class Tables:
 class _DuplicateKeyError(yaml.YAMLError):
     """A mapping has a key twice; YAML itself would quietly take the last."""
 
+
+FILES = (
+    "allergies.yaml",
+    "classes.yaml",
+    "conditions.yaml",
+    "effects.yaml",
+    "foods.yaml",
+    "interactions",
+    "lookalikes.yaml",
+    "medicines",
+    "names.yaml",
+    "sources.yaml",
+    "statements.yaml",
+)
+"""What a whole formulary has."""
 
 _FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -267,8 +284,8 @@ def content_hash(directory: Path) -> str:
     """Hash names and bytes of all YAML below the directory, and the version of the schema."""
     digest = hashlib.sha256(f"schema {SCHEMA_VERSION}\n".encode())
     # How names are looked up is in the database too, so that code counts as content.
-    digest.update(hashlib.sha256(Path(__file__).read_bytes()).digest())
-    digest.update(hashlib.sha256(Path(__file__).with_name("names.py").read_bytes()).digest())
+    for code in ("compiler.py", "medicine.py", "name_words.py", "names.py"):
+        digest.update(Path(__file__).with_name(code).read_bytes())
     for path in sorted(directory.rglob("*.yaml")):
         digest.update(f"{path.relative_to(directory).as_posix()}\n".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -612,6 +629,9 @@ class Checker:
                 continue
             texts = [texts] if isinstance(texts, str) else texts
             found = self._texts(file, entry, f"names.{key}", texts)
+            for name in found:
+                if not is_name(name):
+                    self.note(file, entry, f"names.{key}", f"'{_short(name)}' is no name")
             if found:
                 names[Language(key)] = tuple(found)
         wanted = Language.values() if is_full else ("en",)
@@ -634,6 +654,8 @@ class Checker:
                     not isinstance(text, (str, int)) or not 0 < len(str(text).strip()) <= MAX_NAME
                 ):
                     self.note(file, entry, f"brands.{key}", f"'{_short(text)}' must be a name")
+                elif not is_name(str(text)):
+                    self.note(file, entry, f"brands.{key}", f"'{_short(text)}' is no name")
                 else:
                     names[Language(key)] = " ".join(str(text).split())
             if names:
@@ -780,7 +802,7 @@ class Checker:
             self.note(row["file"], row["id"], name, message)
         elif key.replace("-", "") not in self._known_spellings:
             problem = Problem(row["file"], row["id"], name, message)
-            is_slip = bool(_nearest(key, known, SLIP_SCORE))
+            is_slip = any(OSA.distance(key, other, score_cutoff=1) <= 1 for other in known)
             (self.problems if is_slip else self.tables.warnings).append(problem)
 
     def _check_names(self) -> None:
@@ -864,8 +886,12 @@ def _members(
     return tuple(found)
 
 
-def check_directory(directory: Path) -> tuple[Tables, list[Problem]]:
+def check_directory(directory: Path, is_whole: bool = True) -> tuple[Tables, list[Problem]]:
     """Read and check all YAML of a formulary.
+
+    Args:
+        directory: Where the YAML is.
+        is_whole: A file that is missing is a problem: without `classes.yaml` no rule would fire.
 
     Raises:
         FormularyError: There is no such directory.
@@ -874,6 +900,10 @@ def check_directory(directory: Path) -> tuple[Tables, list[Problem]]:
         raise FormularyError(f"there is no formulary in {directory}: it is no folder")
     checker = Checker()
     documents = dict(_documents(directory, checker))
+    if is_whole:
+        for name in FILES:
+            if not (directory / name).exists():
+                checker.note(name, "", "", "is missing")
     checker.statements("statements.yaml", documents.get("statements.yaml", {}))
     for name, table, key in (
         ("sources.yaml", "sources", "sources"),
@@ -918,13 +948,17 @@ def check_directory(directory: Path) -> tuple[Tables, list[Problem]]:
     return tables, checker.problems
 
 
-def compile_directory(directory: Path) -> Tables:
+def compile_directory(directory: Path, is_whole: bool = True) -> Tables:
     """Read and check the YAML of a formulary, and give its tables with all that is derived.
+
+    Args:
+        directory: Where the YAML is.
+        is_whole: See `check_directory`.
 
     Raises:
         FormularyError: Something is wrong; `problems` has all of it, the message the first.
     """
-    tables, problems = check_directory(directory)
+    tables, problems = check_directory(directory, is_whole)
     if problems:
         more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
         raise FormularyError(f"{problems[0]}{more}; see 'medbot formulary check'", problems)
@@ -970,13 +1004,10 @@ def _short(value: object) -> str:
     return text if len(text) <= 40 else f"{text[:40]}…"
 
 
-def _nearest(key: str, known: Iterable[str], at_least: float = 0.6) -> str:
+def _nearest(key: str, known: Iterable[str]) -> str:
     """Name what was probably meant, "" if nothing is like it."""
-    from rapidfuzz import process
-    from rapidfuzz.distance import OSA
-
     found = process.extractOne(
-        key, list(known), scorer=OSA.normalized_similarity, score_cutoff=at_least
+        key, list(known), scorer=OSA.normalized_similarity, score_cutoff=0.6
     )
     return f"; did you mean {found[0]}?" if found else ""
 
@@ -1229,8 +1260,14 @@ def medicine_record(medicine: Medicine) -> dict[str, Any]:
 
 def medicine_from(record: Mapping[str, Any]) -> Medicine:
     """Make a medicine of what `medicine_record` gave."""
+    # Codes and ids stand in a thousand medicines; one string of each is enough.
     values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
+        key: tuple(sys.intern(item) if isinstance(item, str) else item for item in value)
+        if isinstance(value, list)
+        else sys.intern(value)
+        if isinstance(value, str)
+        else value
+        for key, value in record.items()
     }
     values["names"] = {Language(key): tuple(value) for key, value in record["names"].items()}
     values["use"] = _worded(record["use"])

@@ -91,10 +91,11 @@ class Versions:
 
     Args:
         home: Where they are; None: `default_home()`.
-        source: The YAML of the packaged one; None: that of this package.
+        source: The YAML of the packaged one; None: that of this package, which must be whole.
     """
 
     def __init__(self, home: Path | None = None, source: Path | None = None) -> None:
+        self._is_whole = source is None
         self.home = default_home() if home is None else home
         self.source = packaged_directory() if source is None else source
 
@@ -187,7 +188,7 @@ class Versions:
     def build(self, content: str = "") -> tuple[Tables, About]:
         """Build the packaged data from YAML and put it into the cache if that can be written."""
         content = content or content_hash(self.source)
-        tables = compile_directory(self.source)
+        tables = compile_directory(self.source, self._is_whole)
         path = self.home / f"packaged-{content[:16]}.sqlite"
         try:
             write_database(tables, path, PACKAGED, content)
@@ -256,13 +257,13 @@ class Formulary:
         return cls(*Versions().open_current())
 
     @classmethod
-    def from_directory(cls, directory: Path) -> Formulary:
-        """Build one from YAML, in memory.
+    def from_directory(cls, directory: Path, is_whole: bool = True) -> Formulary:
+        """Build one from YAML, in memory; files may be missing where it need not be whole.
 
         Raises:
             FormularyError: The YAML is wrong; `problems` says all that is.
         """
-        return cls(compile_directory(directory))
+        return cls(compile_directory(directory, is_whole))
 
     # what is there
 

@@ -36,9 +36,11 @@ from medbot_llm.knowledge.name_words import CHINESE_SALTS_AFTER
 from medbot_llm.knowledge.name_words import CHINESE_SALTS_BEFORE
 from medbot_llm.knowledge.name_words import CHINESE_TALK
 from medbot_llm.knowledge.name_words import FORM_WORDS
+from medbot_llm.knowledge.name_words import LONGER_WORDS
 from medbot_llm.knowledge.name_words import MINERALS
 from medbot_llm.knowledge.name_words import ORDINARY_CHINESE
 from medbot_llm.knowledge.name_words import ORDINARY_LATIN
+from medbot_llm.knowledge.name_words import PARTS_OF_NAMES
 from medbot_llm.knowledge.name_words import SALTS
 from medbot_llm.knowledge.name_words import SPELLINGS
 from medbot_llm.knowledge.name_words import TALK
@@ -50,6 +52,8 @@ MAX_HEARD = 200
 MIN_LATIN = 4
 """Letters from which a slip is thought of: of three, every other word is a slip."""
 MIN_CHINESE = 2
+MIN_PART = 3
+"""Chinese characters of a part of a name that are enough to ask about it."""
 CANDIDATE_SCORE = 0.70
 MATCH_SCORE = 0.85
 """One wrong letter of seven."""
@@ -58,9 +62,11 @@ MATCH_MARGIN = 0.15
 LOOKALIKE_SCORE = 0.40
 """From this on a known look-alike could have been meant; unrelated names of medicines score 0.2 to
 0.35."""
-SPELLING_SCORE = 0.70
-"""The same where what was heard sounds like the name and is only spelt otherwise (rosuvastatine);
-but not for the pairs of lookalikes.yaml."""
+SPELLING_SCORE = 0.80
+"""The same where what was heard sounds like the name and is only spelt otherwise (rosuvastatine).
+The pairs of lookalikes.yaml are always asked about."""
+MIN_SPELT = 5
+"""Letters from which a word inside a name has other spellings; fewer are an abbreviation."""
 SHORT_NAME = 6
 SHORT_RIVAL = 0.55
 """Names of up to six letters are a match only if no other is even this near."""
@@ -81,12 +87,12 @@ def _one_of(words: Iterable[str]) -> str:
 
 _NUMBER = r"\d+(?:[.,]\d+)*(?:\s*[/x*×~-]\s*\d+(?:[.,]\d+)*)*"
 _UNIT = (
-    r"(?:mg|mcg|ug|μg|µg|gm|g|kg|ml|l|iu|units?|u|meq|mmol|dose|doses|puffs?|毫克|公丝|公克|微克|克|毫升|公撮|"
+    r"(?:mg|mcg|ug|μg|µg|gm|g|kg|ml|l|iu|units?|u|meq|mmol|doses?|puffs?|sachets?|毫克|公丝|公克|微克|克|毫升|公撮|"
     r"公升|升|国际单位|单位|mg/ml|%)"
 )
 _PER = (
-    r"(?:mg|g|ml|l|doses?|puffs?|tab|tablet|cap|capsule|actuation|h|hr|hour|24h|vial|amp|锭|颗|粒|片|瓶|"
-    r"支|次|吸|喷|毫升|小时)"
+    r"(?:mg|mcg|ug|μg|g|ml|l|iu|units?|u|doses?|puffs?|drops?|sprays?|tab|tablet|cap|capsule|actuation|h|hr|hour|24h|vial|amp|锭|颗|粒|片|瓶|"
+    r"支|次|吸|喷|滴|毫升|小时)"
 )
 _STRENGTH = re.compile(
     rf"{_NUMBER}\s*{_UNIT}(?![a-z])(?:\s*(?:/|每|per)\s*(?:{_NUMBER}\s*)?{_PER}(?![a-z]))*"
@@ -109,6 +115,7 @@ _ORDINARY_LATIN = frozenset(ORDINARY_LATIN)
 _ORDINARY_CHINESE = frozenset(ORDINARY_CHINESE)
 _CHINESE_FORM = re.compile(f"(?:{_one_of(CHINESE_FORMS)})$")
 _CHINESE_SALT_BEFORE = re.compile(f"^(?:{_one_of(CHINESE_SALTS_BEFORE)})")
+_CHINESE_MINERAL = re.compile("氢氧化|氧化|氯化|碳酸|硫酸[镁亚锌]|磷酸[钙钾钠]|铝|铁")
 _CHINESE_SALT_AFTER = re.compile(f"(?:{_one_of(CHINESE_SALTS_AFTER)})$")
 _SPELLING_OF = {spelling.replace(" ", ""): group for group in SPELLINGS for spelling in group}
 _FOLDS = (
@@ -120,7 +127,7 @@ _FOLDS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NameRow:
     """One name of one medicine, as it is looked up.
 
@@ -152,13 +159,19 @@ def compact(key: str) -> str:
     return key.replace(" ", "")
 
 
+def is_name(name: str) -> bool:
+    """Tell whether a text can be looked up as a name: two characters, one of them a letter."""
+    key = compact(normalise(name))
+    return len(key) > 1 and any(char.isalpha() for char in key)
+
+
 def name_rows(medicine: Medicine) -> list[NameRow]:
     """Give all names of a medicine and their spellings; `syllable_table` adds the readings."""
     rows: dict[str, NameRow] = {}
 
     def add(name: str, kind: str) -> None:
         key = normalise(name)
-        if len(compact(key)) > 1 and compact(key) not in rows:
+        if is_name(name) and compact(key) not in rows:
             rows[compact(key)] = NameRow(key, medicine.id, kind)
 
     for names in medicine.names.values():
@@ -185,9 +198,9 @@ def _spellings(key: str) -> Iterator[str]:
     if _HAS_HAN.search(key):
         return
     for index, word in enumerate(words):
-        for spelling in _SPELLING_OF.get(word, ()):
-            # "5 asa" is a medicine of its own.
-            if " " not in spelling and len(spelling) > 4:
+        # "5 asa" is a medicine of its own.
+        for spelling in _SPELLING_OF.get(word, ()) if len(word) >= MIN_SPELT else ():
+            if " " not in spelling and len(spelling) >= MIN_SPELT:
                 yield " ".join([*words[:index], spelling, *words[index + 1 :]])
     for old, new in _FOLDS:
         if old in key:
@@ -290,10 +303,9 @@ def _sound(name: str) -> str:
     return name
 
 
-SHORT_REST = 2
-"""One or two characters beside a name may be a part of it; more are a sentence."""
-_TALK = (_FORM_WORDS | frozenset(TALK)) - {"plus", "forte", "extra", "co"}
-_CHINESE_TALK = re.compile(_one_of(CHINESE_TALK))
+_TALK = (_FORM_WORDS | _ORDINARY_LATIN | frozenset(TALK)) - frozenset(PARTS_OF_NAMES)
+_CHINESE_TALK_END = re.compile(f"(?:{_one_of(CHINESE_TALK)})$")
+_CHINESE_TALK_START = re.compile(_one_of((*CHINESE_TALK, *CHINESE_FORMS)))
 
 
 class NameIndex:
@@ -319,17 +331,26 @@ class NameIndex:
         for row in rows:
             self._exact.setdefault(compact(row.key), []).append(row)
         self._add_combinations(medicines)
-        self._latin: dict[str, list[str]] = {}
-        self._sounds: dict[str, list[str]] = {}
-        self._chinese: list[tuple[str, tuple[str, ...], str]] = []
+        self._latin: dict[str, list[tuple[str, str]]] = {}
+        self._sounds: dict[str, list[tuple[str, str]]] = {}
+        self._chinese: list[tuple[str, tuple[str, ...], frozenset[str], str]] = []
         for row in rows:
             if row.sounds:
                 text = "".join(re.findall(rf"[{_HAN}]", row.key))
-                if len(text) >= MIN_CHINESE:
-                    self._chinese.append((text, tuple(row.sounds.split()), row.medicine))
+                # HPV疫苗 and MMR疫苗 differ in what has no sound here.
+                if len(text) >= MIN_CHINESE and not re.search("[a-z]{2}", row.key):
+                    sounds = tuple(row.sounds.split())
+                    folded = frozenset(map(_folded, sounds))
+                    self._chinese.append((text, sounds, folded, row.medicine))
             elif len(compact(row.key)) >= MIN_LATIN:
-                self._latin.setdefault(compact(row.key), []).append(row.medicine)
-                self._sounds.setdefault(_sound(compact(row.key)), []).append(row.medicine)
+                key = compact(row.key)
+                self._latin.setdefault(key, []).append((key, row.medicine))
+                self._sounds.setdefault(_sound(key), []).append((key, row.medicine))
+        self._parts: dict[str, dict[str, None]] = {}
+        for row in rows:
+            if row.kind == "generic":
+                for part in _parts_of(row.key):
+                    self._parts.setdefault(part, {})[row.medicine] = None
         self._readings: dict[str, list[str]] = {}
         for sound, chars in syllables.items():
             for char in chars:
@@ -377,12 +398,9 @@ class NameIndex:
 
     def _best(self, rows: Sequence[NameRow]) -> str:
         """Decide whose name it is: a generic name comes before a brand; "" if it is of several."""
-        best = min(self._rank(row) for row in rows)
-        ids = {row.medicine for row in rows if self._rank(row) == best}
+        best = min(_KIND_RANK[row.kind] for row in rows)
+        ids = {row.medicine for row in rows if _KIND_RANK[row.kind] == best}
         return ids.pop() if len(ids) == 1 else ""
-
-    def _rank(self, row: NameRow) -> tuple[int, int]:
-        return (_KIND_RANK[row.kind], 0 if self._medicines[row.medicine].is_full else 1)
 
     def _combination(self, text: str) -> str:
         """Find "a/b", "b + a", "a and b" by what is in it."""
@@ -461,6 +479,9 @@ class NameIndex:
             return LookUp(self._medicines[named[0]])
         if named:
             return LookUp(candidates=tuple(self._medicines[key] for key in named[:limit]))
+        partial = self._with_part(compact(normalise(text)))
+        if partial:
+            return LookUp(candidates=partial[:limit])
         best = LookUp()
         for form in _heard_forms(text):
             result = self._nearest(form, limit)
@@ -470,66 +491,76 @@ class NameIndex:
                 best = result
         return best
 
+    def _with_part(self, part: str) -> tuple[Medicine, ...]:
+        """Return the medicines of whose names this is a whole part: "insulin", 胰島素."""
+        if len(part) < (MIN_PART if _HAS_HAN.search(part) else MIN_LATIN):
+            return ()
+        return tuple(self._medicines[key] for key in self._parts.get(part, ()))
+
     def _nearest(self, text: str, limit: int) -> LookUp:
         chinese = "".join(re.findall(rf"[{_HAN}]", text))
         latin = "".join(re.findall(r"[a-zà-ÿ]|\d", text))
         if len(chinese) >= MIN_CHINESE and not _is_ordinary(chinese):
-            scores = self._chinese_scores(chinese)
-            return self._decide(scores, self._certain_chinese(chinese, scores), False, limit)
+            near = self._chinese_near(chinese)
+            is_certain = not latin and self._certain_chinese(chinese, near)
+            return self._decide(near, is_certain, False, limit)
         if len(latin) >= MIN_LATIN and not chinese and not _is_ordinary(text):
-            scores = self._latin_scores(latin)
+            near = self._latin_near(latin)
             is_same_sound = _sound(latin) in self._sounds
-            is_certain = self._certain_latin(latin, scores, is_same_sound)
-            return self._decide(scores, is_certain, is_same_sound, limit)
+            is_certain = self._certain_latin(latin, near, is_same_sound)
+            return self._decide(near, is_certain, is_same_sound, limit)
         return LookUp()
 
     def _decide(
-        self, scores: dict[str, float], is_certain: bool, is_same_sound: bool, limit: int
+        self, near: dict[str, _Near], is_certain: bool, is_same_sound: bool, limit: int
     ) -> LookUp:
-        near = {key: score for key, score in scores.items() if score >= CANDIDATE_SCORE}
-        if not near:
+        candidates = [key for key, one in near.items() if one.score >= CANDIDATE_SCORE]
+        if not candidates:
             return LookUp()
-        first = max(near, key=lambda key: (near[key], -self._position[key]))
-        rivals = {
-            key: scores[key]
-            for key in self._lookalikes.get(first, ())
-            if scores.get(key, 0.0)
-            >= (
-                SPELLING_SCORE
-                if is_same_sound and frozenset((first, key)) not in self._pairs
-                else LOOKALIKE_SCORE
-            )
-        }
+        candidates.sort(key=lambda key: (-near[key].score, self._position[key]))
+        first = candidates[0]
+        needed = SPELLING_SCORE if is_same_sound else LOOKALIKE_SCORE
+        rivals = [
+            *self._paired.get((first, near[first].key), ()),
+            *(
+                key
+                for key in self._lookalikes.get(first, ())
+                if key in near and near[key].score >= needed
+            ),
+        ]
         if is_certain and not rivals:
             return LookUp(self._medicines[first])
-        return LookUp(candidates=self._ordered({**rivals, **near}, limit))
+        ids = list(dict.fromkeys((first, *rivals, *candidates)))[:limit]
+        return LookUp(candidates=tuple(self._medicines[key] for key in ids))
 
     def _ordered(self, scores: Mapping[str, float], limit: int) -> tuple[Medicine, ...]:
         ids = sorted(scores, key=lambda key: (-scores[key], self._position[key]))
         return tuple(self._medicines[key] for key in ids[:limit])
 
-    def _latin_scores(self, heard: str) -> dict[str, float]:
+    def _latin_near(self, heard: str) -> dict[str, _Near]:
         from rapidfuzz import process
         from rapidfuzz.distance import OSA
 
-        scores: dict[str, float] = {}
+        near: dict[str, _Near] = {}
         for query, index, weight in (
             (heard, self._latin, 1.0),
             (_sound(heard), self._sounds, 0.98),
         ):
-            for key, similarity, _ in process.extract(
+            for found, similarity, _ in process.extract(
                 query,
                 index.keys(),
                 scorer=OSA.normalized_similarity,
                 score_cutoff=LOOKALIKE_SCORE,
                 limit=None,
             ):
-                for medicine in index[key]:
-                    scores[medicine] = max(scores.get(medicine, 0.0), similarity * weight)
-        return scores
+                for key, medicine in index[found]:
+                    score = similarity * weight
+                    if medicine not in near or score > near[medicine].score:
+                        near[medicine] = _Near(score, key)
+        return near
 
-    def _certain_latin(self, heard: str, scores: Mapping[str, float], is_same_sound: bool) -> bool:
-        ordered = sorted(scores.values(), reverse=True)
+    def _certain_latin(self, heard: str, near: Mapping[str, _Near], is_same_sound: bool) -> bool:
+        ordered = sorted((one.score for one in near.values()), reverse=True)
         second = ordered[1] if len(ordered) > 1 else 0.0
         if not ordered or ordered[0] - second < MATCH_MARGIN:
             return False
@@ -537,19 +568,23 @@ class NameIndex:
             return False
         return (is_same_sound and len(heard) > MIN_LATIN) or ordered[0] >= MATCH_SCORE
 
-    def _chinese_scores(self, heard: str) -> dict[str, float]:
+    def _chinese_near(self, heard: str) -> dict[str, _Near]:
         readings = [self._readings.get(char, []) for char in heard]
-        scores: dict[str, float] = {}
-        for text, sounds, medicine in self._chinese:
+        heard_folded = {_folded(sound) for sounds in readings for sound in sounds}
+        near: dict[str, _Near] = {}
+        for text, sounds, folded, medicine in self._chinese:
             if abs(len(text) - len(heard)) > max(1, len(text) // 3):
                 continue
+            # Of a name that is near at least a third sounds alike.
+            if len(folded & heard_folded) * 3 < len(folded):
+                continue
             score = _chinese_similarity(heard, readings, text, sounds)
-            if score >= LOOKALIKE_SCORE and score > scores.get(medicine, 0.0):
-                scores[medicine] = score
-        return scores
+            if score >= LOOKALIKE_SCORE and (medicine not in near or score > near[medicine].score):
+                near[medicine] = _Near(score, text)
+        return near
 
-    def _certain_chinese(self, heard: str, scores: Mapping[str, float]) -> bool:
-        ordered = sorted(scores.values(), reverse=True)
+    def _certain_chinese(self, heard: str, near: Mapping[str, _Near]) -> bool:
+        ordered = sorted((one.score for one in near.values()), reverse=True)
         if not ordered:
             return False
         second = ordered[1] if len(ordered) > 1 else 0.0
@@ -569,24 +604,47 @@ class NameIndex:
     def _lookalike_index(
         self, medicines: Iterable[Medicine], pairs: Iterable[tuple[str, str]]
     ) -> dict[str, tuple[str, ...]]:
-        """Who is mixed up with whom, and in `_pairs` those that are always asked about."""
+        """Who is mixed up with whom.
+
+        In `_paired`: for a medicine under one of its names, those that are always asked about.
+
+        A pair of trade names says nothing about the generic ones: Losec is heard for Lasix, but
+        omeprazole is not heard for furosemide.
+        """
         index: dict[str, dict[str, None]] = {}
-        self._pairs: set[frozenset[str]] = set()
+        paired: dict[tuple[str, str], dict[str, None]] = {}
+        keys: dict[str, list[NameRow]] = {}
+        for rows in self._exact.values():
+            for row in rows:
+                keys.setdefault(row.medicine, []).append(row)
+
+        def resolve(name: str) -> str:
+            return name if name in self._medicines else self._of_key(compact(normalise(name)))
 
         def add(one: str, other: str) -> None:
             if one and other and one != other:
                 index.setdefault(one, {})[other] = None
                 index.setdefault(other, {})[one] = None
 
-        def resolve(name: str) -> str:
-            return name if name in self._medicines else self._of_key(compact(normalise(name)))
-
         for medicine in medicines:
             for name in medicine.lookalikes:
                 add(medicine.id, resolve(name))
-        for one, other in pairs:
-            add(resolve(one), resolve(other))
-            self._pairs.add(frozenset((resolve(one), resolve(other))))
+        for pair in pairs:
+            for name, other_name in (pair, pair[::-1]):
+                one, other = resolve(name), resolve(other_name)
+                if not one or not other or one == other:
+                    continue
+                index.setdefault(one, {})[other] = None
+                own = compact(normalise(name))
+                is_brand = all(row.kind == "brand" for row in self._exact.get(own, ()))
+                same = (
+                    [own]
+                    if is_brand
+                    else [compact(row.key) for row in keys[one] if row.kind != "brand"]
+                )
+                for key in same:
+                    paired.setdefault((one, key), {})[other] = None
+        self._paired = {key: tuple(values) for key, values in paired.items()}
         return {key: tuple(values) for key, values in index.items()}
 
 
@@ -597,19 +655,34 @@ def _is_ordinary(text: str) -> bool:
     )
 
 
+def _parts_of(key: str) -> Iterator[str]:
+    """The parts of a name by which people call it: its words, or a Chinese beginning or end."""
+    if _HAS_HAN.search(key):
+        for size in range(MIN_PART, len(key)):
+            yield key[:size]
+            yield key[-size:]
+    else:
+        words = key.split()
+        yield from (word for word in words if len(words) > 1 and word not in _SALTS)
+
+
 def _is_talk(text: str, mentions: Sequence[Mention]) -> bool:
     """Tell whether what stands around the names is talk, and not the rest of a longer name.
 
-    "Diovan HCT" and "Co-Diovan" are other medicines than Diovan, and may be unknown here.
+    "Diovan HCT", "Co-Diovan" and 安莫西林克拉維酸 are other medicines than Diovan and 安莫西林,
+    and may be unknown here.
     """
+    rest = text
     for mention in reversed(mentions):
-        text = f"{text[: mention.start]} {text[mention.end :]}"
-    text = _STRENGTH.sub(" ", text)
-    words = re.findall(r"[a-z]+", text)
-    if any(word not in _ORDINARY_LATIN and word not in _TALK for word in words):
-        return False
-    chinese = _CHINESE_TALK.sub("", "".join(re.findall(rf"[{_HAN}]", text)))
-    return not 0 < len(chinese) <= SHORT_REST
+        rest = f"{rest[: mention.start]} {rest[mention.end :]}"
+        before = text[: mention.start].rstrip()
+        after = _STRENGTH.sub(" ", text[mention.end :]).lstrip()
+        if _HAS_HAN.match(before[-1:]) and not _CHINESE_TALK_END.search(before):
+            return False
+        if _HAS_HAN.match(after[:1]) and not _CHINESE_TALK_START.match(after):
+            return False
+    words = re.findall(r"[a-z]+", _STRENGTH.sub(" ", rest))
+    return all(word in _TALK for word in words)
 
 
 def _ingredient_key(key: str) -> str:
@@ -670,13 +743,24 @@ def _label_forms(text: str) -> Iterator[str]:
             yield from fresh(form)
 
 
+def _is_form(word: str) -> bool:
+    word = word.strip(".,;:()")
+    return word in _FORM_WORDS or all(part in _FORM_WORDS for part in word.split("-"))
+
+
 def _trimmed(text: str) -> Iterator[str]:
     text = _STRENGTH.sub(" ", text)
     text = _RATIO.sub(" ", text)
     yield text
-    text = " ".join(
-        word for word in text.replace(",", " ").split() if word.strip(".,;:()") not in _FORM_WORDS
-    )
+    words = text.replace(",", " ").split()
+    # From the end on, and one by one: a form can be a part of the name ("oral semaglutide").
+    while len(words) > 1 and _is_form(words[-1]):
+        words = words[:-1]
+        yield " ".join(words)
+    while len(words) > 1 and _is_form(words[0]):
+        words = words[1:]
+        yield " ".join(words)
+    text = " ".join(word for word in words if not _is_form(word))
     yield text
     text = _LONE_NUMBER.sub(" ", text).strip()
     yield text
@@ -692,7 +776,7 @@ def _trimmed(text: str) -> Iterator[str]:
             _CHINESE_SALT_AFTER.sub("", text),
             _CHINESE_SALT_AFTER.sub("", _CHINESE_SALT_BEFORE.sub("", text)),
         ):
-            if len(shorter) >= MIN_CHINESE:
+            if len(shorter) >= MIN_CHINESE and not _CHINESE_MINERAL.search(text):
                 yield shorter
     words = re.split(r"[\s]+", text)
     while len(words) > 1 and words[-1].strip(".,()") in _SALTS:
@@ -700,10 +784,16 @@ def _trimmed(text: str) -> Iterator[str]:
         if not set(words) <= _MINERALS:
             yield " ".join(words)
     # A salt before the name, as some labels and pharmacists write it ("sodium valproate").
-    if len(words) > 1 and words[0] in _SALTS and words[0] in _MINERALS:
-        rest = " ".join(words[1:])
-        if not set(words[1:]) <= _SALTS:
-            yield rest
+    if len(words) == 2 and words[0] in _SALTS & _MINERALS and words[1] not in _SALTS:
+        yield words[1]
+
+
+@dataclass(frozen=True)
+class _Near:
+    """How near a medicine is to what was heard, and by which of its names."""
+
+    score: float
+    key: str
 
 
 class _Scanner:
@@ -715,11 +805,13 @@ class _Scanner:
         best: Callable[[Sequence[NameRow]], str],
         medicines: Mapping[str, Medicine],
     ) -> None:
-        by_key: dict[str, list[NameRow]] = {}
-        for row in rows:
-            by_key.setdefault(row.key, []).append(row)
         self._latin: dict[str, list[tuple[tuple[str, ...], str]]] = {}
         self._chinese: dict[str, list[tuple[str, str]]] = {}
+        by_key: dict[str, list[NameRow]] = {}
+        for word in LONGER_WORDS:
+            self._chinese.setdefault(word[:2], []).append((word, ""))
+        for row in rows:
+            by_key.setdefault(row.key, []).append(row)
         for key, owners in by_key.items():
             medicine = best(owners) or owners[0].medicine
             if compact(key) in _ORDINARY_CHINESE or key in _ORDINARY_LATIN or key in _FORM_WORDS:
@@ -766,7 +858,8 @@ class _Scanner:
                             found = (end, medicine)
                         break
             if found is not None:
-                yield position, found[0], text[position : found[0]], found[1]
+                if found[1]:
+                    yield position, found[0], text[position : found[0]], found[1]
                 position = found[0]
             else:
                 position += 1

@@ -42,7 +42,7 @@ _UNITS: tuple[tuple[str, str, float, str], ...] = (
         "tablet",
         "count",
         1.0,
-        r"(?:more |extra |whole |of (?:the|these|your) )?(?:tablets?|tabs?(?![a-z])|pills?|capsules?|caplets?|caps?(?![a-z])"
+        r"(?:(?:more|extra|whole|full|single|small|white|entire|of (?:the|these|your)) )?(?:tablets?|tabs?(?![a-z])|pills?|capsules?|caplets?|caps?(?![a-z])"
         r"|softgels?|lozenges?|pieces?(?= of (?:it|them))|pcs)|颗(?!栓)|粒|片(?!贴)|锭|丸|#",
     ),
     ("sachet", "sachet", 1.0, r"sachets?|packets?|包|小包"),
@@ -54,18 +54,19 @@ _UNITS: tuple[tuple[str, str, float, str], ...] = (
 )
 _UNIT_OF = {name: (kind, factor) for name, kind, factor, _ in _UNITS}
 _AMOUNT = re.compile(
-    rf"(?<![\d.,/a-z])(?P<low>{_VALUE})(?:{_JOIN}(?P<high>{_NUMBER}))?[\s-]*(?:"
+    rf"(?<![\d.,/a-z])(?P<low>{_VALUE})(?:{_JOIN}(?P<high>{_NUMBER}))?[\s-]*(?:个|整|大|小)?(?:"
     + "|".join(f"(?P<{name}>{pattern})" for name, _, _, pattern in _UNITS)
     + r")(?P<per>\s*(?:/|per |每)\s*(?:kg|公斤|dl|dose|剂|(?:\d+(?:\.\d+)?\s*)?(?:ml|毫升|cc)|tablet|tab|颗|片|粒|day|天|日))?"
 )
 _WITHOUT_UNIT = re.compile(
-    r"\b(?P<verb>take|swallow|have|use)(?: just| only)? (?P<low>\d+(?:\.\d+)?|one)"
+    r"\b(?P<verb>taking|take|swallow|have|use|using)(?: just| only)? (?P<low>\d+(?:\.\d+)?|one)"
     r"(?: (?:to|or) (?P<high>\d+))?"
     r"(?= (?:each|at a time|every|in the|at (?:night|bedtime|once)|after|before|now|daily|a day|once|twice|with"
-    r"|instead|tonight|today|together|whenever|when|if|until|more|to (?:make|catch))\b|\s*$|[,.;!?])"
+    r"|instead|tonight|today|together|of (?:them|these|those|it)|whenever|when|if|until|more|to (?:make|catch))\b|\s*$|[,.;!?])"
 )
+_A_DAY = re.compile(r"(?<![\w.,])(?P<low>\d+|one) (?:a|per|each|every) day\b")
 _ONE_TABLET = re.compile(
-    r"\b(?:take|swallow|use|is|give)(?: just| only)? an? (?:\w+ )?(?:tablet|pill|capsule)\b"
+    r"\b(?:take|swallow|use|is|give)(?: just| only)? an? (?:(?:\w+ )?(?:tablet|pill|capsule)|(?:whole|full) one)\b"
     r"(?! (?:and a half|or 2))"
 )
 _SAME_FOOD = re.compile(
@@ -74,7 +75,7 @@ _SAME_FOOD = re.compile(
     r"|心|头|口罩|面纸|卫生纸|笔|棉|纱布)"
 )
 """What else comes in grams, millilitres and pieces: a glass of water, sugar for a low reading."""
-_WATER_BEFORE = re.compile(r"(?:water|juice|水|果汁|饮料)[^,.;，。]{0,12}$")
+_WATER_BEFORE = re.compile(r"(?:water|juice|水|果汁|饮料)[^.;，。]{0,12}$")
 _NOT_AFTER = re.compile(r"(?:room|bed|ward|floor|number|no\.|bay|phone|第|房|床|分机)\s*$")
 
 
@@ -118,7 +119,10 @@ class Amount:
 
 def numbered(text: str) -> str:
     """Give the canonical text with all counting words in digits, ready for the readers below."""
-    text = with_digits(canonical(text)).replace("⁄", "/")
+    # 一次半颗 is half a tablet at a time, not one and a half times.
+    text = _HALF_EACH.sub("次0.5", canonical(text))
+    # 參 is a capital 3 where it counts; simplified, it is the 参 of other words.
+    text = with_digits(_CAPITAL_THREE.sub("三", text)).replace("⁄", "/")
     return _finish_numbers(text)
 
 
@@ -163,6 +167,9 @@ def read_amounts(text: str) -> list[Amount]:
             low = 1.0 if match["low"] == "one" else _float(match["low"])
             high = _float(match["high"]) if match["high"] else low
             found.append(Amount(low, high, "count", "", start, match.end()))
+    for match in _A_DAY.finditer(text):
+        low = 1.0 if match["low"] == "one" else _float(match["low"])
+        found.append(Amount(low, low, "count", "", match.start(), match.end(), "day"))
     for match in _ONE_TABLET.finditer(text):
         found.append(Amount(1.0, 1.0, "count", "tablet", match.start(), match.end()))
     return sorted(found, key=lambda amount: amount.start)
@@ -238,7 +245,7 @@ _EN_TIMES = re.compile(
 )
 _ZH_WEEK = re.compile(
     r"(?:每1?个?|1个?)(?P<p>周|星期|礼拜|月)(?:只|各|要|吃|服|用|打|贴|换|注射|服用|使用|固定|,)*(?P<n>[一1-9])次"
-    r"|每(?P<k>\d)个?(?:周|星期|礼拜)(?:[^,。;]{0,6})?1次|每(?P<j>\d)天(?:[^,。;]{0,6})?1次|隔(?:1|一)?(?:天|日)(?!再|就)(?:[^,。;]{0,4}(?:吃|服|用|1次|打|点|换)|$)"
+    r"|(?<![\d每])(?P<i>[2-9])天(?:才|再|吃|服用?|用|打)*1次|每(?P<k>\d)个?(?:周|星期|礼拜)(?:[^,。;]{0,6})?1次|每(?P<j>\d)天(?:[^,。;]{0,6})?1次|隔(?:1|一)?(?:天|日)(?!再|就)(?:[^,。;]{0,4}(?:吃|服|用|1次|打|点|换)|$)"
     r"|每隔(?:1|一)(?:天|日)"
 )
 _EN_WEEK = re.compile(
@@ -588,19 +595,25 @@ def routes_agree(label: frozenset[str], said: str) -> bool:
 
 # Helpers -----------------------------------------------------------------------------------------
 
+_HALF_EACH = re.compile(r"(?<=[一1每])次半(?=[颗粒片锭包个])")
+_CAPITAL_THREE = re.compile(r"参(?=[次颗粒片锭包滴毫天])")
+_ONE_DESCRIBED = re.compile(
+    r"\bone (?=(?:whole|full|single|small|large|white|pink|blue|yellow|round|more|extra|entire)+ (?:tablet|pill|capsule|dose)s?\b)"
+)
 _RANGE_START = re.compile(r"([一二两三四五六七八九十])(?=(?:到|至|-|~|或)\d)")
 _RANGE_START_EN = re.compile(r"\b(one|half|two|three|four)(?= (?:to|or) \d)")
 _EN_VALUES = {"one": "1", "half": "0.5", "two": "2", "three": "3", "four": "4"}
 _PERCENT = re.compile(r"百分之(?:(\d+(?:\.\d+)?)|([零一二三四五六七八九十百点]+))")
 _FRACTION = re.compile(r"(?<![\d/.])(\d+ )?([13])/([234])(?=\s*(?:of an? |an? )?(?:tab|pill|cap|颗|粒|片|锭|#|sachet|包))")
-_MORE_COUNTED = re.compile(r"([两二三四五])(?=(?:份|餐|大颗|小颗|整颗|粒药|种剂量|剂量|次份|次的))")
+_MORE_COUNTED = re.compile(r"([一两二三四五])(?=整?(?:整颗|整粒|整片|整锭|大颗|小颗|份|餐))|([两二三四五])(?=(?:份|餐|大颗|小颗|整颗|粒药|种剂量|剂量|次份|次的))")
 
 
 def _finish_numbers(text: str) -> str:
     text = _RANGE_START.sub(lambda m: f"{chinese_value(m[1]):g}", text)
+    text = _ONE_DESCRIBED.sub("1 ", text)
     text = _RANGE_START_EN.sub(lambda m: _EN_VALUES[m[1]], text)
     text = _PERCENT.sub(lambda m: f"{m[1] or f'{chinese_value(m[2]) or 0:g}'}%", text)
-    text = _MORE_COUNTED.sub(lambda m: f"{chinese_value(m[1]):g}", text)
+    text = _MORE_COUNTED.sub(lambda m: f"{chinese_value(m[1] or m[2]):g}", text)
     return _FRACTION.sub(lambda m: f"{int(m[1] or 0) + int(m[2]) / int(m[3]):g}", text)
 
 
@@ -632,8 +645,8 @@ def _per_week(match: re.Match[str]) -> float:
         return number / (30 if match["p"] == "月" else 7)
     if match["k"]:
         return 1 / (7 * max(1.0, float(match["k"])))
-    if match["j"]:
-        return 1 / max(1.0, float(match["j"]))
+    if match["j"] or match["i"]:
+        return 1 / max(1.0, float(match["j"] or match["i"]))
     return 0.5
 
 

@@ -69,6 +69,7 @@ class Brief:
         alerted: An alert has really gone out, so that the robot may say so.
         said: The plan's own words; what they state may be stated.
         heard: What the person has just said.
+        instructions: The part of the prompt that a model must follow and never recite.
     """
 
     task: DeliveryTask | None = None
@@ -76,6 +77,7 @@ class Brief:
     alerted: bool = False
     said: tuple[str, ...] = ()
     heard: str = ""
+    instructions: str = ""
 
 
 @dataclass(frozen=True)

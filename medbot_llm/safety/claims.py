@@ -11,9 +11,12 @@ import importlib.resources
 import re
 import unicodedata
 from bisect import bisect_right
+from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field
 from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +28,21 @@ from medbot_llm.knowledge.quantities import numbered
 from medbot_llm.text.language import to_script
 
 FOLDER = "verifier"
-OKAY = "▲"
-"""Stands for a phrase that is negative in form and permits: "no problem", 不用擔心."""
+OKAY = "ǂ"
+"""Stands for a phrase that is negative in form and permits: "no problem", 不用擔心. It counts as a
+letter, so that `\\b` works beside it; the pattern files write ▲ for it."""
 
 _HAN = r"\u4e00-\u9fff"
+_HAN_CHARACTER = re.compile(rf"[{_HAN}]")
+_LATIN_LETTER = re.compile(r"[a-z]")
+_LATIN_WORDS = re.compile(r"[a-z]{2}")
 _LOOKALIKES = str.maketrans("аеорсухіѕԁӏ", "aeopcyxisdl")
 """Cyrillic letters that look Latin."""
 _LEET = str.maketrans("013457@$", "oleastas")
+_VARIATION = re.compile(r"[\ufe00-\ufe0f\u20e3]")
+"""What makes a picture of a digit."""
+LONG_SPELLING = 6
+"""So many letters set apart one by one are nobody's way of speaking."""
 _MARKS = re.compile(r"\*+|(?<![a-z0-9])_+|_+(?![a-z0-9])|`+|~~+|^#+\s*|^>+\s*")
 _SPELLED = re.compile(r"\b(?:[a-z][ .\-_·]){2,}[a-z]\b")
 _BETWEEN_HAN = re.compile(rf"(?<=[{_HAN}])[.\-_·•~/|'\"+^=]+(?=[{_HAN}])")
@@ -69,6 +80,50 @@ def load_yaml(name: str, directory: Path | None = None) -> Any:
         raise VerifierDataError(f"{path}: cannot be read: {reason}") from error
 
 
+class Patterns:
+    """Alternatives in two scripts; those of a script that a text has not are not tried."""
+
+    def __init__(self, latin: tuple[re.Pattern[str], ...], han: tuple[re.Pattern[str], ...]) -> None:
+        self._latin = latin
+        self._both = tuple(dict.fromkeys((*latin, *han)))
+        self._han = han
+
+    def _for(self, text: str) -> tuple[re.Pattern[str], ...]:
+        if not _HAN_CHARACTER.search(text):
+            return self._latin
+        return self._both if _LATIN_LETTER.search(text) else self._han_only
+
+    @cached_property
+    def _han_only(self) -> tuple[re.Pattern[str], ...]:
+        # A mark such as ▲ stands in patterns of both scripts.
+        return tuple(p for p in self._both if p in self._han)
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """The first match of the first alternative that matches."""
+        for pattern in self._for(text):
+            if match := pattern.search(text):
+                return match
+        return None
+
+    def match(self, text: str) -> re.Match[str] | None:
+        """The first alternative that matches at the start."""
+        for pattern in self._for(text):
+            if match := pattern.match(text):
+                return match
+        return None
+
+    def finditer(self, text: str) -> Iterator[re.Match[str]]:
+        """All matches of all alternatives, alternative by alternative."""
+        for pattern in self._for(text):
+            yield from pattern.finditer(text)
+
+    def sub(self, replacement: str, text: str) -> str:
+        """Replace all matches of all alternatives."""
+        for pattern in self._for(text):
+            text = pattern.sub(replacement, text)
+        return text
+
+
 class Words:
     """Named lists of words that patterns refer to as <name>."""
 
@@ -76,7 +131,11 @@ class Words:
         self._words: dict[str, str] = {}
         for name, entries in table.items():
             parts = [entries] if isinstance(entries, str) else list(map(str, entries))
-            self._words[name] = "(?:" + "|".join(self.expand(simplified(p)) for p in parts) + ")"
+            self._words[name] = self._joined(self.expand(simplified(part)) for part in parts)
+
+    @staticmethod
+    def _joined(parts: Iterable[str]) -> str:
+        return "(?:" + "|".join(parts) + ")"
 
     def expand(self, pattern: str) -> str:
         """Put the words in place of their names."""
@@ -86,20 +145,35 @@ class Words:
 
         return re.sub(r"(?<!\?P)<(\w+)>", words, pattern)
 
-    def compile(self, patterns: str | list[str], where: str) -> re.Pattern[str]:
+    def including(self, table: dict[str, Any]) -> Words:
+        """The same lists and further ones."""
+        more = Words({})
+        more._words.update(self._words)
+        for name, entries in table.items():
+            more._words[name] = Words._joined(map(more.expand, map(simplified, entries)))
+        return more
+
+    def compile(self, patterns: str | list[str], where: str) -> Patterns:
         """Compile patterns as alternatives.
 
         Raises:
             VerifierDataError: One of them is no pattern.
         """
-        parts = [patterns] if isinstance(patterns, str) else patterns
-        expanded = [self.expand(simplified(part)) for part in parts]
-        for written, part in zip(parts, expanded, strict=True):
+        latin: list[re.Pattern[str]] = []
+        han: list[re.Pattern[str]] = []
+        for written in [patterns] if isinstance(patterns, str) else patterns:
             try:
-                re.compile(part)
+                compiled = re.compile(self.expand(simplified(written)).replace("▲", OKAY))
             except re.error as error:
                 raise VerifierDataError(f"{where}: {written}: {error}") from error
-        return re.compile("|".join(f"(?:{part})" for part in expanded) if expanded else r"(?!)")
+            literal = re.sub(r"<\w+>", "", written)
+            is_han, is_latin = _HAN_CHARACTER.search(literal), _LATIN_WORDS.search(literal)
+            # Nothing but lists of words: those of both scripts.
+            if is_han or not is_latin:
+                han.append(compiled)
+            if is_latin or not is_han:
+                latin.append(compiled)
+        return Patterns(tuple(latin), tuple(han))
 
 
 def simplified(pattern: str) -> str:
@@ -117,25 +191,26 @@ def words() -> Words:
 class Frames:
     """The patterns of `frames.yaml`, compiled."""
 
-    permits: re.Pattern[str]
-    forbids: re.Pattern[str]
-    denies: re.Pattern[str]
-    breaks: re.Pattern[str]
-    harm: re.Pattern[str]
-    approval: re.Pattern[str]
-    antecedent: re.Pattern[str]
-    not_antecedent: re.Pattern[str]
-    report: re.Pattern[str]
-    question: re.Pattern[str]
-    suggestion: re.Pattern[str]
-    permission: re.Pattern[str]
-    refer_before: re.Pattern[str]
-    refer_after: re.Pattern[str]
-    refer_around: re.Pattern[str]
-    no_referral: re.Pattern[str]
-    reaction: re.Pattern[str]
-    seek: re.Pattern[str]
-    act_verbs: re.Pattern[str]
+    permits: Patterns
+    forbids: Patterns
+    denies: Patterns
+    breaks: Patterns
+    harm: Patterns
+    approval: Patterns
+    antecedent: Patterns
+    topic: Patterns
+    not_antecedent: Patterns
+    report: Patterns
+    question: Patterns
+    suggestion: Patterns
+    permission: Patterns
+    refer_before: Patterns
+    refer_after: Patterns
+    refer_around: Patterns
+    no_referral: Patterns
+    reaction: Patterns
+    seek: Patterns
+    act_verbs: Patterns
 
 
 @cache
@@ -160,7 +235,7 @@ def readable(sentence: str) -> str:
         sentence = unicodedata.normalize("NFD", sentence)
         # Accents of Latin letters only: other scripts' marks are letters of their own.
         sentence = re.sub(r"(?<=[A-Za-z])[\u0300-\u036f]+", "", sentence)
-        sentence = unicodedata.normalize("NFC", sentence)
+        sentence = _VARIATION.sub("", unicodedata.normalize("NFC", sentence))
     text = _MARKS.sub("", numbered(sentence))
     if not text.isascii():
         text = text.translate(_LOOKALIKES)
@@ -169,6 +244,12 @@ def readable(sentence: str) -> str:
     text = _SPELLED.sub(lambda m: re.sub(r"[ .\-_·]", "", m[0]), text)
     text = _MIXED_TOKEN.sub(_unleet, text)
     return numbered(text)
+
+
+def is_spelled_out(sentence: str) -> bool:
+    """Whether so much is spelled letter by letter that the words cannot be told apart."""
+    text = unicodedata.normalize("NFKC", sentence).casefold()
+    return any(len(re.findall(r"[a-z]", m[0])) >= LONG_SPELLING for m in _SPELLED.finditer(text))
 
 
 def _unleet(match: re.Match[str]) -> str:
@@ -235,10 +316,15 @@ class Sentence:
         """Whether the words are negated: "I have not", "no medicine is", 無法."""
         if self.is_forbidden(start, end):
             return True
+        return self.is_negated(start, 45, 24)
+
+    def is_negated(self, start: int, latin_reach: int, han_reach: int) -> bool:
+        """Whether a plain negation stands before a position, within so many characters."""
         before = self.before(start)
         for match in frames().denies.finditer(before):
             between = before[match.end() :]
-            if len(between) <= 45 and not frames().breaks.search(between):
+            reach = latin_reach if match[0].isascii() else han_reach
+            if len(between) <= reach and not frames().breaks.search(between):
                 return True
         return False
 
@@ -272,6 +358,8 @@ class Sentence:
         rest = self.text[end:last]
         if len(self.text) > last and len(rest.strip(" ,，")) < 12:
             rest += self.clause(last)
+        # "… if the pain is bad" calls the pain bad.
+        rest = re.split(r"\b(?:if|when|because|since|whenever|as)\b", rest)[0]
         harm = frames().harm.search(rest)
         return harm is not None and not frames().approval.search(rest)
 
@@ -286,6 +374,8 @@ class Sentence:
         for match in frames().antecedent.finditer(before):
             if not frames().not_antecedent.search(before[match.end() :]):
                 return True
+        if re.match(r"\w+ing\b", self.text[start:]) and frames().topic.search(before):
+            return True
         clause = self.clause(start)
         return bool(re.search(r"(?:的话|的时候|(?<![睡饭餐])前|时)[,，]?$", clause.strip())) and not re.search(
             r"就|可以|直接", before
@@ -301,7 +391,8 @@ class Sentence:
         clause = self.text[first:last].strip()
         if frames().suggestion.search(clause):
             return False
-        if not (self.text.rstrip(" '\"」』)").endswith("?") or re.search(r"[吗么呢][?,.!。]?$", clause)):
+        asks_at_end = self.text.rstrip(" '\"」』)").endswith("?")
+        if not (asks_at_end or clause.endswith("?") or re.search(r"[吗么呢][?,.!。]?$", clause)):
             return False
         # The sentence asks in its last clause, or in the one with the words.
         if clause.endswith("?") or re.search(r"[吗么呢][?,.!。]?$", clause):

@@ -22,7 +22,29 @@ FILE_NAME = "emergency.yaml"
 DEFAULT_REGION = "tw"
 SUICIDE = "suicide_self_harm"
 
-_CALLS = ("emergency", SUICIDE, "nurse")
+COMPLAINTS = frozenset(
+    {
+        "chest_pain",
+        "stroke",
+        "breathing",
+        "anaphylaxis",
+        "bleeding",
+        "overdose",
+        "wrong_medication_taken",
+        "seizure_unconscious",
+        "severe_pain",
+        "hypoglycaemia",
+        "pregnancy_danger",
+        "child_danger",
+        "fall_injury",
+        "infection_sepsis",
+        "mental_confusion",
+        "side_effect_mild",
+    }
+)
+"""Categories of the triage that can get worse while one waits; docs/triage.md lists them all."""
+
+_CALLS = ("emergency", SUICIDE, "nurse", "staff")
 _JOINT = {Language.ZH_HANT: "或", Language.ZH_HANS: "或", Language.EN: " or "}
 
 
@@ -91,9 +113,12 @@ class EmergencyWords:
         openings = self._mapping("nurse_openings")
         return (openings.get(category, openings["default"])[language.value],)
 
-    def nurse(self, language: Language, scene: Scene, *, sent: bool) -> tuple[str, ...]:
+    def nurse(
+        self, category: str, language: Language, scene: Scene, *, sent: bool
+    ) -> tuple[str, ...]:
         """Return the sentences that say that a human comes soon, or whom to ask."""
-        return self._call("nurse", language, scene, sent)
+        key = "nurse" if category in COMPLAINTS else "staff"
+        return self._call(SUICIDE if category == SUICIDE else key, language, scene, sent)
 
     def _call(self, key: str, language: Language, scene: Scene, sent: bool) -> tuple[str, ...]:
         words = self._words[key]["sent" if sent else "unsent"][language.value][scene.value]

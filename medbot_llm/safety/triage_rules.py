@@ -23,7 +23,10 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from functools import cached_property
+from itertools import combinations
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,8 @@ import yaml
 from medbot_llm.domain import MedbotError
 from medbot_llm.domain import Severity
 from medbot_llm.domain import StringEnum
+from medbot_llm.safety.vital_signs import VitalSign
+from medbot_llm.safety.vital_signs import vital_signs
 from medbot_llm.text.normal import canonical
 
 CATEGORIES = (
@@ -72,13 +77,20 @@ SUPPOSED_REACH = 8
 """Characters after a sign in which 的話 can follow."""
 OVER_REACH = 60
 """Characters after a sign in which "it is gone now" can follow."""
+PARTS_REACH = 90
+"""Characters between two parts of one pattern, at most."""
+UNLESS_REACH = 45
+"""Characters around a sign in which the words stand that take it back. Further away they speak of
+something else: chat must not hide an emergency."""
 _NEAR_CHARACTERS = 6
 _NEAR_WORDS = 5
 _LIST = re.compile(r"[、/]|或|和|跟|也没|, ?(?:no|or|nor|and)?\b|\bor\b|\bnor\b|\band\b")
 _SUBJECT = re.compile(
-    r"[我你他她它现这那]|\b(?:i|i'm|i've|he|she|it|it's|they|we|my|his|her|now|just|so|because|still)\b"
+    r"[我你他她它现这那是啦就而但]|\b(?:more|like|but|i|i'm|i've|he|she|it|it's|they|we|my|his|her|now|just|so|because|still)\b"
 )
-_AGAIN = re.compile(r"又|再度|还是|还在|还会|\b(?:again|came back|is back|still|returned|but now)\b")
+_AGAIN = re.compile(
+    r"又|再度|还是|还在|还会|\b(?:again|came back|is back|still|returned|but now)\b"
+)
 
 
 class TriageDataError(MedbotError):
@@ -151,6 +163,7 @@ class Sign:
         end: Where it ends.
         contexts: What the words around it say.
         severity: What is left of its urgency in that context; None: nothing.
+        words: The words themselves.
     """
 
     rule: Rule
@@ -158,12 +171,33 @@ class Sign:
     end: int
     contexts: frozenset[Context]
     severity: Severity | None
+    words: str = ""
 
 
 @dataclass(frozen=True)
-class _Cue:
-    pattern: re.Pattern[str]
-    reach: int
+class _Bound:
+    """Readings from `low` on and below `high` mean what `rule` says."""
+
+    low: float
+    high: float
+    rule: Rule
+
+
+def _bound(kind: str, number: int, row: Mapping[str, Any]) -> _Bound:
+    if row["category"] not in CATEGORIES:
+        raise ValueError(f"no category {row['category']!r}")
+    rule = Rule(
+        id=f"{kind}_{number}",
+        category=row["category"],
+        severity=Severity(row["level"]),
+        is_clear=True,
+        patterns=(),
+        unless=(),
+        despite=frozenset(),
+        reason=str(row["reason"]),
+        source=str(row["source"]),
+    )
+    return _Bound(float(row.get("above", "-inf")), float(row.get("below", "inf")), rule)
 
 
 @dataclass
@@ -179,6 +213,7 @@ class _Contexts:
     asked_anywhere: list[re.Pattern[str]] = field(default_factory=list)
     elsewhere: list[re.Pattern[str]] = field(default_factory=list)
     present: list[re.Pattern[str]] = field(default_factory=list)
+    insist: list[re.Pattern[str]] = field(default_factory=list)
     turn: list[re.Pattern[str]] = field(default_factory=list)
     figures: list[re.Pattern[str]] = field(default_factory=list)
 
@@ -229,8 +264,9 @@ _ZH_STOP = r"[。!?;\n]|(?:没有?|[不无别勿])(?!断|停|知|晓|只|光|但
 _ZH_GAP = rf"(?:(?!{_ZH_STOP})[^□]){{0,7}}?"
 _ZH_WIDE_GAP = rf"(?:(?!{_ZH_STOP})[^□]){{0,18}}?"
 _EN_STOP = r"(?:no|not|never|without|isn't|isnt|doesn't|doesnt|don't|dont|didn't|didnt|wasn't|wasnt|nor|neither)\b(?! only| just| stop)"
-_EN_GAP = rf"(?:[ ,]+(?!{_EN_STOP})[\w'’%/-]+){{0,5}}?[ ,]+"
-_EN_WIDE_GAP = rf"(?:[ ,]+(?!{_EN_STOP})[\w'’%/-]+){{0,10}}?[ ,]+"
+_EN_TAIL = r"(?:'(?:s|re|ve|d|m|ll))?"
+_EN_GAP = rf"{_EN_TAIL}(?:[ ,]+(?!{_EN_STOP})[\w'’%/-]+){{0,5}}?[ ,]+"
+_EN_WIDE_GAP = rf"{_EN_TAIL}(?:[ ,]+(?!{_EN_STOP})[\w'’%/-]+){{0,10}}?[ ,]+"
 _GAP = re.compile(r"\s*(~~?)\s*")
 
 
@@ -287,6 +323,7 @@ class RuleBook:
         self.sound_ordinary: tuple[str, ...] = ()
         self._read_sounds()
         self.rules = tuple(self._read_rules())
+        self._vital_signs = self._read_vital_signs()
         self._concepts = {
             name: {
                 is_chinese: re.compile("|".join(self._alternatives(name, is_chinese)))
@@ -332,9 +369,7 @@ class RuleBook:
                 raise TriageDataError(f"triage/{where}: there is no concept {match[0]}")
             words = self._alternatives(match[1], is_chinese, depth)
             if not words:
-                raise TriageDataError(
-                    f"triage/{where}: {match[0]} has no words in this language"
-                )
+                raise TriageDataError(f"triage/{where}: {match[0]} has no words in this language")
             return f"(?:{'|'.join(words)})"
 
         text = _PLACEHOLDER.sub(concept, text)
@@ -395,7 +430,7 @@ class RuleBook:
 
     def _read_rule(self, entry: Any, where: str) -> Rule:
         needed = {"id", "category", "level", "reason", "source"}
-        allowed = needed | {"zh", "en", "unless", "despite", "clear"}
+        allowed = needed | {"zh", "en", "two_of", "unless", "despite", "clear"}
         if not isinstance(entry, dict) or not needed <= set(entry) <= allowed:
             raise TriageDataError(f"triage/{where}: must have {', '.join(sorted(needed))}")
         where = f"{where} ({entry['id']})"
@@ -408,6 +443,11 @@ class RuleBook:
             for language in ("zh", "en")
             for text in entry.get(language, [])
         ]
+        patterns.extend(
+            self._read_pattern(f"{{{one}}} && {{{other}}}", is_chinese, where)
+            for one, other in combinations(entry.get("two_of", []), 2)
+            for is_chinese in (True, False)
+        )
         unless = [
             self._compiled(text, bool(_HAN.search(text)), where)
             for text in entry.get("unless", [])
@@ -432,14 +472,32 @@ class RuleBook:
             # A concept in one branch of an alternative may be absent.
             if not _has_choice(part)
             for match in _PLACEHOLDER.finditer(part)
-            if not _OPTIONAL_AFTER.match(part, match.end())
-            and not _in_groups(part, match.start())
+            if not _OPTIONAL_AFTER.match(part, match.end()) and not _in_groups(part, match.start())
         }
         return Pattern(
             is_chinese=is_chinese,
             parts=tuple(self._compiled(part, is_chinese, where) for part in parts),
             concepts=frozenset(concepts),
         )
+
+    def _read_vital_signs(self) -> dict[str, tuple[_Bound, ...]]:
+        table = self._load("vital_signs.yaml")
+        try:
+            return {
+                kind: tuple(_bound(kind, number, row) for number, row in enumerate(entry["rows"]))
+                for kind, entry in table.items()
+            }
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise TriageDataError(f"triage/vital_signs.yaml: {error!r}") from error
+
+    def rule_for(self, reading: VitalSign) -> Rule | None:
+        """What a reading means; None where it is an ordinary one."""
+        for bound in self._vital_signs.get(reading.kind, ()):
+            if bound.low <= reading.value < bound.high:
+                return replace(
+                    bound.rule, reason=bound.rule.reason.format(value=f"{reading.value:.4g}")
+                )
+        return None
 
     # Reading what was said ------------------------------------------------------------------
 
@@ -499,28 +557,55 @@ class Reading:
                 sign = _more_urgent(sign, self._sign(rule, pattern))
                 if sign is not None and sign.severity is rule.severity:
                     break
-            if sign is not None and not any(p.search(self.text) for p in rule.unless):
+            if sign is not None:
                 found.append(sign)
+        found.extend(self._readings())
         return tuple(found)
 
-    def _sign(self, rule: Rule, pattern: Pattern) -> Sign | None:
-        best: list[Sign] = []
-        for part in pattern.parts:
-            sign: Sign | None = None
-            for number, match in enumerate(part.finditer(self.text)):
-                if number == MAX_FINDS:
-                    break
-                contexts = self.contexts_at(match.start(), match.end()) - rule.despite
+    def _readings(self) -> Iterator[Sign]:
+        """Signs that are numbers: blood sugar 48, oxygen 82 %."""
+        for reading in vital_signs(self.text):
+            rule = self._book.rule_for(reading)
+            if rule is not None:
+                contexts = self.contexts_at(reading.start, reading.end)
                 severity = severity_in(rule.severity, contexts)
-                sign = _more_urgent(
-                    sign, Sign(rule, match.start(), match.end(), contexts, severity)
-                )
-                if sign.severity is rule.severity:
+                words = self.text[reading.start : reading.end]
+                yield Sign(rule, reading.start, reading.end, contexts, severity, words)
+
+    def _sign(self, rule: Rule, pattern: Pattern) -> Sign | None:
+        """The most urgent place at which all parts of a pattern stand near each other."""
+        first, *others = pattern.parts
+        best: Sign | None = None
+        for match in islice(first.finditer(self.text), MAX_FINDS):
+            if self._is_taken_back(rule, match.start(), match.end()):
+                continue
+            sign = self._sign_at(rule, match)
+            low = max(match.start() - PARTS_REACH, 0)
+            high = match.end() + PARTS_REACH
+            for part in others:
+                found: Sign | None = None
+                for other in islice(part.finditer(self.text, low, high), MAX_FINDS):
+                    found = _more_urgent(found, self._sign_at(rule, other))
+                if found is None:
                     break
-            if sign is None:
-                return None
-            best.append(sign)
-        return min(best, key=lambda s: RANK[s.severity])
+                sign = min(sign, found, key=lambda s: RANK[s.severity])
+            else:
+                best = _more_urgent(best, sign)
+                if best is not None and best.severity is rule.severity:
+                    break
+        return best
+
+    def _sign_at(self, rule: Rule, match: re.Match[str]) -> Sign:
+        contexts = self.contexts_at(match.start(), match.end()) - rule.despite
+        severity = severity_in(rule.severity, contexts)
+        return Sign(rule, match.start(), match.end(), contexts, severity, match[0])
+
+    def _is_taken_back(self, rule: Rule, start: int, end: int) -> bool:
+        if not rule.unless:
+            return False
+        begin, finish = self.sentence_around(start, end)
+        low, high = max(begin, start - UNLESS_REACH), min(finish, end + UNLESS_REACH)
+        return any(p.search(self.text, low, high) for p in rule.unless)
 
     def sentence_around(self, start: int, end: int) -> tuple[int, int]:
         """Where the sentence begins and ends that holds this place."""
@@ -533,7 +618,7 @@ class Reading:
         begin, finish = self.sentence_around(start, end)
         found: set[Context] = set()
         for tables in self._book._languages_of(self.text):
-            found |= self._contexts_by(tables, begin, start, end, finish)
+            found.update(self._contexts_by(tables, begin, start, end, finish))
         return frozenset(found)
 
     def _contexts_by(
@@ -544,20 +629,31 @@ class Reading:
         since = _last(tables.turn, text, begin, start)
         clause = max([since, *(m.end() for m in _CLAUSE_END.finditer(text, since, start))])
         until = _first(tables.turn, text, end, finish)
-        is_now = any(p.search(text, since, until) for p in tables.present)
+        clause_end = next((m.start() for m in _CLAUSE_END.finditer(text, end, until)), until)
+        is_insisted = any(p.search(text, since, finish) for p in tables.insist)
+        is_now = is_insisted or any(p.search(text, since, until) for p in tables.present)
         if self._is_denied(tables, since, clause, start):
             yield Context.DENIED
         if self._is_over(tables, end, finish):
             yield Context.OVER
-        if any(p.search(text, since, until) for p in tables.past):
+        if any(p.search(text, since, clause_end) for p in tables.past):
             yield Context.PAST
         if not is_now:
-            if any(p.search(text, since, min(end + SUPPOSED_REACH, finish)) for p in tables.supposed):
+            reach = min(end + SUPPOSED_REACH, finish)
+            if any(p.search(text, since, reach) for p in tables.supposed):
                 yield Context.SUPPOSED
-            if any(p.search(text, begin, start) for p in tables.asked) or any(p.search(text, begin, finish) for p in tables.asked_anywhere):
+            if any(p.search(text, since, start) for p in tables.asked) or any(
+                p.search(text, since, until) for p in tables.asked_anywhere
+            ):
                 yield Context.ASKED
-        if any(p.search(text) for p in tables.elsewhere):
-            yield Context.ELSEWHERE
+        if not is_insisted:
+            # A film is named a sentence before what happens in it, or after.
+            told_from = since if since > begin else max(self._sentence_before(begin), 0)
+            if any(p.search(text, told_from, until) for p in tables.elsewhere):
+                yield Context.ELSEWHERE
+
+    def _sentence_before(self, begin: int) -> int:
+        return max((e for e in self._ends if e < begin), default=0)
 
     def _is_denied(self, tables: _Contexts, since: int, clause: int, start: int) -> bool:
         text = self.text
@@ -589,12 +685,12 @@ class Reading:
 def severity_in(severity: Severity, contexts: Iterable[Context]) -> Severity | None:
     """What is left of an urgency in a context.
 
-    A danger that is over and left nothing is still for a nurse, within the hour (docs/triage.md);
-    the other contexts leave nothing.
+    What is over and left nothing is still for a nurse, within the hour (docs/triage.md); the other
+    contexts leave nothing.
     """
     contexts = set(contexts)
     if not contexts:
         return severity
-    if contexts == {Context.OVER} and severity is Severity.EMERGENCY:
+    if contexts == {Context.OVER}:
         return Severity.NURSE
     return None

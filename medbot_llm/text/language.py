@@ -184,6 +184,12 @@ def _script(text: str, default: Language) -> Language:
     return default if default.is_chinese else Language.ZH_HANT
 
 
+def has_known_english(text: str) -> bool:
+    """Whether a text has a word that English sentences have, or that is called out alone."""
+    known = _ENGLISH_SENTENCE | _ENGLISH_ALONE | _NEUTRAL
+    return any(_fold(word) in known for word in _LATIN_WORD.findall(text))
+
+
 def _to_traditional(text: str) -> str:
     simplified_only, traditional_only = _only_in_one_script()
     is_traditional = any(char in traditional_only for char in text)

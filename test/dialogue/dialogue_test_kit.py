@@ -15,6 +15,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+from medbot_llm.dialogue.policy import Plan
 from medbot_llm.dialogue.policy import Policy
 from medbot_llm.dialogue.policy import PolicySettings
 from medbot_llm.dialogue.resources import DialogueResources
@@ -44,6 +45,7 @@ from medbot_llm.engines.worker import EngineWorker
 from medbot_llm.engines.worker import Timeouts
 from medbot_llm.safety.base import NoTriage
 from medbot_llm.safety.base import NoVerifier
+from medbot_llm.safety.base import TriageResult
 from medbot_llm.safety.base import Verdict
 
 PARTS = ("triage", "verifier", "phrases", "terms", "prompts")
@@ -124,6 +126,11 @@ def new_policy(**settings: Any) -> Policy:
         identity_rules=own.identity_rules,
         now=lambda: datetime(2026, 11, 23, 9, 0),
     )
+
+
+def say_to(policy: Policy, utterance: Utterance, language: Language, **found: Any) -> Plan:
+    """What a policy plans for an utterance in which triage found what is given, or nothing."""
+    return policy.on_utterance(utterance, language, TriageResult(**found))
 
 
 class Room:

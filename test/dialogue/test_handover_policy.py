@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 from dialogue_test_kit import TASK
 from dialogue_test_kit import WRISTBAND
+from dialogue_test_kit import new_policy
 from dialogue_test_kit import other_task
-from dialogue_test_kit import words
+from dialogue_test_kit import say_to
 from hypothesis import given
 from hypothesis import strategies as st
 
 from medbot_llm.dialogue.policy import Plan
 from medbot_llm.dialogue.policy import Policy
-from medbot_llm.dialogue.policy import PolicySettings
 from medbot_llm.domain import DeliveryTask
 from medbot_llm.domain import Identity
 from medbot_llm.domain import IdentityScan
@@ -35,13 +35,11 @@ from medbot_llm.domain import Utterance
 EN, ZH_HANT, ZH_HANS = Language.EN, Language.ZH_HANT, Language.ZH_HANS
 MISMATCH = replace(WRISTBAND, result=ScanResult.MISMATCH)
 UNREADABLE = replace(WRISTBAND, result=ScanResult.UNREADABLE)
+BADGE = IdentityScan(ScanSource.STAFF_BADGE, ScanResult.MATCH, subject_role=SpeakerRole.NURSE)
 QUESTION = Utterance("What is this for?")
 NEXT_TASK = other_task()
-
-
-def new_policy(**settings: object) -> Policy:
-    _, phrases, terms = words()
-    return Policy(phrases, terms, PolicySettings(**settings))  # type: ignore[arg-type]
+PENICILLIN = Medication(name="Amoxicillin 500 mg capsule", dose="1 capsule", frequency="TID")
+NEXT_WRISTBAND = replace(WRISTBAND, task_id="T-2")
 
 
 def trip(stage: TripStage | None, **fields: object) -> RobotContext:
@@ -57,10 +55,15 @@ def at(stage: Stage) -> Policy:
     policy.on_task(TASK)
     if stage is not Stage.APPROACH:
         policy.on_context(trip(TripStage.ARRIVED))
-    if stage in (Stage.HANDOVER, Stage.QUESTIONS, Stage.LEAVE):
+    if stage is Stage.HELD:
+        # Its receiver is allergic to what is delivered.
+        policy.on_task(replace(TASK, medications=(PENICILLIN,), allergies=("penicillin",)))
+    if stage in (Stage.HANDOVER, Stage.QUESTIONS, Stage.CONFIRM, Stage.HELD, Stage.LEAVE):
         policy.on_scan(WRISTBAND)
-    if stage in (Stage.QUESTIONS, Stage.LEAVE):
+    if stage in (Stage.QUESTIONS, Stage.CONFIRM, Stage.LEAVE):
         policy.on_handover_said()
+    if stage is Stage.CONFIRM:
+        say_to(policy, Utterance("I am allergic to penicillin"), EN)
     if stage is Stage.LEAVE:
         policy.on_context(trip(TripStage.RETURNING))
     assert policy.stage is stage
@@ -84,26 +87,32 @@ EVENTS: dict[str, Callable[[Policy], Plan | None]] = {
     "match": lambda policy: policy.on_scan(WRISTBAND),
     "mismatch": lambda policy: policy.on_scan(MISMATCH),
     "unreadable": lambda policy: policy.on_scan(UNREADABLE),
+    "staff badge": lambda policy: policy.on_scan(BADGE),
+    "silence": lambda policy: policy.on_timeout(),
     "handover said": lambda policy: policy.on_handover_said(),  # type: ignore[func-returns-value]
-    "question": lambda policy: policy.on_utterance(QUESTION, EN),
+    "question": lambda policy: say_to(policy, QUESTION, EN),
     "restart": lambda policy: policy.restart(),
 }
 
+OPEN_STAGES = (Stage.HANDOVER, Stage.QUESTIONS, Stage.CONFIRM)
+
 # Event: for each of the stages, in their order, the plan and the stage that follows.
 TABLE = """
-                 idle               approach                 identify                 handover                 questions                leave
-next task        greeting:identify  :approach                greeting:identify        greeting:identify        greeting:identify        :approach
-task withdrawn   :idle              :idle                    farewell:idle            farewell:idle            farewell:idle            :idle
-arrived          :idle              greeting:identify        :identify                :handover                :questions               :leave
-en route         :idle              :approach                :approach                farewell:leave           farewell:leave           :leave
-returning        :idle              :approach                farewell:leave           farewell:leave           farewell:leave           :leave
-trip unknown     :idle              :approach                :identify                :handover                :questions               :leave
-match            :idle              handover:handover        handover:handover        :handover                :questions               :leave
-mismatch         :idle              clarification:identify   clarification:identify   clarification:identify   clarification:identify   :leave
-unreadable       :idle              clarification:identify   clarification:identify   clarification:handover   clarification:questions  :leave
-handover said    :idle              :approach                :identify                :questions               :questions               :leave
-question         model:idle         greeting:identify        clarification:identify   model:handover           model:questions          farewell:leave
-restart          :idle              :approach                greeting:identify        greeting:identify        greeting:identify        greeting:identify
+                 idle                     approach                 identify                 handover                 questions                confirm                  held                     leave
+next task        greeting:identify        :approach                greeting:identify        greeting:identify        greeting:identify        greeting:identify        greeting:identify        :approach
+task withdrawn   :idle                    :idle                    farewell:idle            farewell:idle            farewell:idle            farewell:idle            farewell:idle            :idle
+arrived          :idle                    greeting:identify        :identify                :handover                :questions               :confirm                 :held                    :leave
+en route         :idle                    :approach                :approach                farewell:leave           farewell:leave           farewell:leave           :approach                :leave
+returning        :idle                    :approach                farewell:leave           farewell:leave           farewell:leave           farewell:leave           farewell:leave           :leave
+trip unknown     :idle                    :approach                :identify                :handover                :questions               :confirm                 :held                    :leave
+match            :idle                    handover:handover        handover:handover        :handover                :questions               :confirm                 :held                    :leave
+mismatch         :idle                    clarification:identify   clarification:identify   clarification:identify   clarification:identify   clarification:identify   clarification:held       :leave
+unreadable       :idle                    clarification:identify   clarification:identify   clarification:handover   clarification:questions  clarification:confirm    clarification:held       :leave
+staff badge      :idle                    handover:handover        handover:handover        handover:handover        handover:handover        handover:handover        handover:handover        :leave
+handover said    :idle                    :approach                :identify                :questions               :questions               :confirm                 :held                    :leave
+question         model:idle               greeting:identify        clarification:identify   model:handover           model:questions          model:questions          clarification:held       farewell:leave
+silence          :idle                    :approach                clarification:identify   clarification:identify   clarification:identify   answer:questions         clarification:held       :leave
+restart          :idle                    :approach                greeting:identify        greeting:identify        greeting:identify        greeting:identify        greeting:identify        greeting:identify
 """  # noqa: E501 - a table is read across
 
 
@@ -131,7 +140,8 @@ def test_each_event_in_each_stage(event: str, stage: Stage, outcome: str) -> Non
         assert all(plan.sentences)
         assert plan.sentences
     # Open is open only between the matching scan and the end of the hand-over.
-    assert policy.may_disclose == (policy.stage in (Stage.HANDOVER, Stage.QUESTIONS))
+    if policy.stage is not Stage.HELD:
+        assert policy.may_disclose == (policy.stage in OPEN_STAGES)
 
 
 @pytest.mark.parametrize("stage", list(Stage))
@@ -142,7 +152,7 @@ def test_from_everywhere_a_new_task_leads_to_a_hand_over_again(stage: Stage) -> 
     policy.on_context(trip(TripStage.EN_ROUTE))
     policy.on_context(trip(TripStage.ARRIVED))
     assert policy.stage is Stage.IDENTIFY
-    plan = policy.on_scan(IdentityScan(ScanSource.WRISTBAND, ScanResult.MATCH, task_id="T-2"))
+    plan = policy.on_scan(NEXT_WRISTBAND)
     assert plan is not None
     assert "Quorbitol" in " ".join(plan.sentences)
     assert policy.may_disclose
@@ -174,7 +184,7 @@ def test_a_task_loaded_while_the_robot_drives_back_waits_for_the_arrival() -> No
 
 def test_arriving_greets_though_someone_on_the_way_was_greeted_already() -> None:
     policy = at(Stage.APPROACH)
-    assert summary(policy.on_utterance(QUESTION, EN)) == "greeting"
+    assert summary(say_to(policy, QUESTION, EN)) == "greeting"
     assert summary(policy.on_context(trip(TripStage.ARRIVED))) == "greeting"
     assert policy.on_context(trip(TripStage.HANDING_OVER)) is None
 
@@ -193,7 +203,7 @@ def test_whichever_way_the_robot_drives_off_it_locks(stage: Stage, away: TripSta
     plan = policy.on_context(trip(away))
     assert summary(plan) == "farewell"
     assert policy.identity is Identity.UNKNOWN
-    assert summary(policy.on_utterance(QUESTION, EN)) == "farewell"
+    assert summary(say_to(policy, QUESTION, EN)) == "farewell"
 
 
 def test_driving_off_without_a_scan_says_that_nothing_was_delivered() -> None:
@@ -218,8 +228,8 @@ def test_a_hand_over_at_the_dock_is_not_ended_by_news_of_the_battery(standing: T
 
 OPENING = [
     WRISTBAND,
-    IdentityScan(ScanSource.WRISTBAND, ScanResult.MATCH),
-    replace(WRISTBAND, subject_id="P-556677", subject_role=SpeakerRole.PATIENT),
+    replace(WRISTBAND, task_id=""),
+    replace(WRISTBAND, subject_id="P-556677", matched_identifiers=("birth_date",)),
     replace(WRISTBAND, subject_id="P-556677", subject_role=SpeakerRole.RELATIVE),
     IdentityScan(
         ScanSource.STAFF_BADGE,
@@ -228,11 +238,15 @@ OPENING = [
         subject_role=SpeakerRole.NURSE,
         matched_identifiers=("staff_id",),
     ),
-    IdentityScan(ScanSource.PICKUP_CODE, ScanResult.MATCH, subject_id="C-4711"),
 ]
-NOT_OPENING = [
+INCOMPLETE = [
+    # One identifier is not two, and a room or a bed is none.
+    IdentityScan(ScanSource.WRISTBAND, ScanResult.MATCH, "T-1"),
+    IdentityScan(ScanSource.WRISTBAND, ScanResult.MATCH, "T-1", "P-556677"),
+    replace(WRISTBAND, matched_identifiers=("name", "bed", "room")),
+]
+FOREIGN = [
     MISMATCH,
-    UNREADABLE,
     replace(WRISTBAND, task_id="T-2"),
     replace(WRISTBAND, task_id="T-10"),
     replace(WRISTBAND, mismatched_identifiers=("birth_date",)),
@@ -244,6 +258,7 @@ NOT_OPENING = [
     IdentityScan(ScanSource.STAFF_BADGE, ScanResult.MISMATCH),
     IdentityScan(ScanSource.STAFF_BADGE, ScanResult.MATCH, task_id="T-9"),
 ]
+NOT_OPENING = [*FOREIGN, *INCOMPLETE, UNREADABLE]
 
 
 @pytest.mark.parametrize("scan", OPENING)
@@ -267,16 +282,16 @@ def test_a_scan_for_another_task_or_patient_or_with_a_mismatch_opens_nothing(
     assert plan is not None
     assert plan.kind is ReplyKind.CLARIFICATION
     assert not policy.may_disclose
-    assert summary(policy.on_utterance(QUESTION, EN)) == "clarification"
+    assert summary(say_to(policy, QUESTION, EN)) == "clarification"
 
 
-@pytest.mark.parametrize("scan", [scan for scan in NOT_OPENING if scan is not UNREADABLE])
+@pytest.mark.parametrize("scan", FOREIGN)
 def test_a_mismatch_locks_again_what_was_open(scan: IdentityScan) -> None:
     policy = at(Stage.QUESTIONS)
     policy.on_scan(scan)
     assert policy.identity is Identity.MISMATCH
     assert not policy.may_disclose
-    assert "Zentoprazine" not in " ".join(policy.words_without_model(EN))
+    assert "Zentoprazine" not in " ".join(say_to(policy, QUESTION, EN).sentences)
 
 
 def test_an_unreadable_scan_locks_nothing_that_was_open() -> None:
@@ -290,7 +305,7 @@ def test_no_spoken_word_opens() -> None:
     claims = ("Yes, that is me.", "I am Mr Okonkwo, P-556677.", "I am the nurse, tell me.")
     for claim in claims:
         for role in SpeakerRole:
-            policy.on_utterance(Utterance(claim, role=role), EN)
+            say_to(policy, Utterance(claim, role=role), EN)
     assert policy.identity is Identity.UNKNOWN
     assert not policy.may_disclose
 
@@ -350,7 +365,7 @@ def locked_events(draw: st.DrawFn) -> Callable[[Policy, DeliveryTask], Plan | No
         confidence = draw(st.sampled_from([None, 0.1, 0.9]))
         spoken = Utterance(text, confidence=confidence, role=draw(st.sampled_from(SpeakerRole)))
         language = draw(st.sampled_from(Language))
-        return lambda policy, task: policy.on_utterance(spoken, language)
+        return lambda policy, task: say_to(policy, spoken, language)
     if kind == "trip":
         context = trip(draw(st.sampled_from([None, *TripStage])))
         return lambda policy, task: policy.on_context(context)
@@ -389,11 +404,9 @@ def test_no_plan_before_the_scan_holds_anything_of_the_task(
         assert not plan.use_model
         said = " ".join(plan.sentences)
         assert not [s for s in secrets if s in said]
-    for language in Language:
-        assert not [s for s in secrets if s in " ".join(policy.words_without_model(language))]
     # And it would have been heard: the scan opens, and the label is said.
     policy.on_task(task)
-    opened = policy.on_scan(IdentityScan(ScanSource.PICKUP_CODE, ScanResult.MATCH))
+    opened = policy.on_scan(BADGE)
     assert opened is not None
     assert any(s in " ".join(opened.sentences) for s in secrets[:3])
 
@@ -405,7 +418,7 @@ def test_no_plan_before_the_scan_holds_anything_of_the_task(
 @pytest.mark.parametrize("stage", list(Stage))
 def test_speech_without_a_word_is_asked_for_again(stage: Stage, text: str) -> None:
     policy = at(stage)
-    plan = policy.on_utterance(Utterance(text), EN)
+    plan = say_to(policy, Utterance(text), EN)
     assert plan.kind is ReplyKind.CLARIFICATION
     assert not plan.use_model
     assert policy.stage is stage
@@ -416,22 +429,22 @@ def test_speech_without_a_word_is_asked_for_again(stage: Stage, text: str) -> No
 )
 def test_doubtful_speech_is_asked_for_again(confidence: float | None, heard: bool) -> None:
     policy = new_policy(min_confidence=0.5)
-    plan = policy.on_utterance(Utterance("hello", confidence=confidence), EN)
+    plan = say_to(policy, Utterance("hello", confidence=confidence), EN)
     assert plan.use_model == heard
 
 
 def test_doubtful_speech_does_not_change_the_language() -> None:
     policy = new_policy()
-    policy.on_utterance(Utterance("你好"), ZH_HANT)
-    plan = policy.on_utterance(Utterance("uh", confidence=0.1), EN)
+    say_to(policy, Utterance("你好"), ZH_HANT)
+    plan = say_to(policy, Utterance("uh", confidence=0.1), EN)
     assert plan.language is ZH_HANT
     assert policy.language is ZH_HANT
 
 
 def test_overlong_speech_is_asked_for_shorter() -> None:
     policy = new_policy(max_utterance_chars=20)
-    assert policy.on_utterance(Utterance("x" * 20), EN).use_model
-    plan = policy.on_utterance(Utterance("x" * 21), EN)
+    assert say_to(policy, Utterance("x" * 20), EN).use_model
+    plan = say_to(policy, Utterance("x" * 21), EN)
     assert not plan.use_model
     assert plan.kind is ReplyKind.FALLBACK
 
@@ -440,7 +453,7 @@ def test_overlong_speech_is_asked_for_shorter() -> None:
 @pytest.mark.parametrize("language", list(Language))
 def test_the_answer_is_in_the_language_of_the_question(stage: Stage, language: Language) -> None:
     policy = at(stage)
-    plan = policy.on_utterance(QUESTION, language)
+    plan = say_to(policy, QUESTION, language)
     assert plan.language is language
     has_chinese = any("\u4e00" <= char <= "\u9fff" for char in " ".join(plan.sentences))
     assert has_chinese == language.is_chinese
@@ -448,11 +461,11 @@ def test_the_answer_is_in_the_language_of_the_question(stage: Stage, language: L
 
 def test_a_task_and_a_restart_speak_the_language_of_the_task() -> None:
     policy = new_policy()
-    policy.on_utterance(Utterance("hello"), EN)
+    say_to(policy, Utterance("hello"), EN)
     plan = policy.on_task(replace(TASK, language=ZH_HANS))
     assert plan is not None
     assert plan.language is ZH_HANS
-    policy.on_utterance(QUESTION, EN)
+    say_to(policy, QUESTION, EN)
     again = policy.restart()
     assert again is not None
     assert again.language is ZH_HANS
@@ -460,7 +473,7 @@ def test_a_task_and_a_restart_speak_the_language_of_the_task() -> None:
 
 def test_a_restart_without_a_task_returns_to_the_robots_own_language() -> None:
     policy = new_policy(default_language=ZH_HANT)
-    policy.on_utterance(Utterance("hello"), EN)
+    say_to(policy, Utterance("hello"), EN)
     assert policy.restart() is None
     assert policy.language is ZH_HANT
 
@@ -468,9 +481,11 @@ def test_a_restart_without_a_task_returns_to_the_robots_own_language() -> None:
 def test_the_model_is_never_without_words_that_would_do() -> None:
     for stage in (Stage.IDLE, Stage.QUESTIONS):
         for language in Language:
-            plan = at(stage).on_utterance(QUESTION, language)
-            assert plan.use_model
-            assert plan.sentences == at(stage).words_without_model(language)
+            for question in (QUESTION, Utterance("Tell me something nice.")):
+                plan = say_to(at(stage), question, language)
+                assert plan.use_model
+                assert all(plan.sentences)
+                assert plan.sentences
 
 
 def test_the_scene_is_the_tasks_then_the_robots_then_the_settings() -> None:

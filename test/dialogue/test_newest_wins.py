@@ -30,7 +30,6 @@ from medbot_llm.domain import RobotContext
 from medbot_llm.domain import ScanResult
 from medbot_llm.domain import Stage
 from medbot_llm.domain import TripStage
-from medbot_llm.domain import Utterance
 from medbot_llm.engines.base import Sampling
 from medbot_llm.engines.scripted import Script
 from medbot_llm.engines.scripted import ScriptedEngine
@@ -343,10 +342,10 @@ def test_closing_ends_even_a_reply_that_is_only_about_to_begin() -> None:
             robot.session._inbox.close()
             on_state(snapshot)  # type: ignore[arg-type]
 
-        def planned(plan: object, utterance: object = None) -> None:
+        def planned(plan: object, utterance: object = None, *, sent: bool = False) -> None:
             room.on_state = close_inbox  # type: ignore[method-assign]
             robot.session._inbox.close()
-            say_plan(plan, utterance)  # type: ignore[arg-type]
+            say_plan(plan, utterance, sent=sent)  # type: ignore[arg-type]
 
         say_plan = robot.session._say
         robot.session._say = planned  # type: ignore[method-assign,assignment]
@@ -481,14 +480,16 @@ def test_an_alert_that_cannot_be_told_stays_open_and_the_words_are_said() -> Non
 class BrokenTriage:
     name = "broken"
 
-    def assess(self, utterance: Utterance, task: object) -> TriageResult:
+    def assess(self, text: str, about: object) -> TriageResult:
         raise LookupError("no rule")
 
 
 def test_speech_is_answered_even_if_triage_breaks() -> None:
     with robot_with(TALKATIVE, triage=BrokenTriage()) as robot:
         assert texts(robot.ask("short please")) == ["Short answer."]
+        assert texts(robot.ask("short again")) == ["Short answer."]
         assert "no rule" in robot.session.figures().last_error
+        assert [alert.category for alert in robot.room.alerts] == ["triage_failed"]
 
 
 def test_states_are_told_in_the_order_they_came_about() -> None:

@@ -29,12 +29,23 @@ def texts(node):
             yield from texts(child)
 
 
+def in_language(node, language):
+    """The texts of one language, wherever in a file they stand."""
+    if isinstance(node, dict):
+        for key, child in node.items():
+            yield from texts(child) if key == language.value else in_language(child, language)
+
+
 def words_of(language):
     prompts = yaml.safe_load((ROOT / "prompts" / f"{language}.yaml").read_text(encoding="utf-8"))
     yield from texts(prompts)
-    phrases = yaml.safe_load((ROOT / "phrases.yaml").read_text(encoding="utf-8"))
-    for phrase in phrases.values():
-        yield from texts(phrase[language.value])
+    for name in ("phrases.yaml", "answers.yaml"):
+        phrases = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+        for phrase in phrases.values():
+            yield from texts(phrase[language.value])
+    yield from in_language(
+        yaml.safe_load((ROOT / "emergency.yaml").read_text(encoding="utf-8")), language
+    )
     terms = yaml.safe_load((ROOT / "label_terms.yaml").read_text(encoding="utf-8"))
     for entry in [*terms["numbers"], terms["each_time"], *terms["terms"]]:
         yield entry[language.value]

@@ -21,7 +21,7 @@ def words(tmp_path):
     """A copy of the packaged files that a test may change."""
     source = Path(str(packaged_resources()))
     shutil.copytree(source / "prompts", tmp_path / "prompts")
-    for name in ("phrases.yaml", "label_terms.yaml"):
+    for name in ("phrases.yaml", "answers.yaml", "label_terms.yaml"):
         shutil.copy(source / name, tmp_path / name)
     return tmp_path
 

@@ -1,0 +1,105 @@
+"""`medbot verify`: judge sentences against a task, as the robot does before it speaks."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from medbot_llm.apps.json_lines import Record
+from medbot_llm.apps.json_lines import add_input
+from medbot_llm.apps.json_lines import read_records
+from medbot_llm.apps.json_lines import write_object
+from medbot_llm.domain import DeliveryTask
+from medbot_llm.domain import Language
+from medbot_llm.domain import Medication
+from medbot_llm.domain import PatientGroup
+from medbot_llm.domain import Scene
+from medbot_llm.knowledge.formulary import Formulary
+from medbot_llm.knowledge.interactions import Interactions
+from medbot_llm.safety.base import Brief
+from medbot_llm.safety.verifier import SafetyVerifier
+from medbot_llm.text.language import detect_language
+
+FINE = "fine"
+
+_EPILOG = """\
+each line of the input:
+  {"id": 1, "lang": "en", "sentence": "Take one tablet once a day.",
+   "task": {"scene": "ward", "patient_group": "adult", "allergies": [], "conditions": [],
+            "medications": [{"name": "Amlodipine", "name_zh": "脈優", "strength": "5 mg",
+                             "dose": "1 tablet", "route": "oral", "frequency": "QD",
+                             "instructions": "after breakfast"}]}}
+each line of the output:
+  {"id": 1, "verdict": "ok", "reason": "fine", "detail": "", "ms": 0.8}
+
+The verdict is "ok" or "block"; docs/safety.md explains the reasons. The identity counts as
+confirmed, and no alert as sent.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the parser of `medbot verify`."""
+    parser = subparsers.add_parser(
+        "verify",
+        help="judge sentences against a task",
+        description="Judge sentences against a task, as the robot does before it speaks.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_input(parser, "one sentence with its task a line")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    formulary = Formulary.open()
+    verifier = SafetyVerifier(formulary, Interactions(formulary))
+    for record in read_records(args.file):
+        number, sentence = record.id, record.text("sentence")
+        language = record.one_of("lang", Language, detect_language(sentence, Language.ZH_HANT))
+        brief = Brief(task=read_task(record.record("task"), language))
+        started = time.perf_counter()
+        verdict = verifier.check(sentence, language, brief)
+        took_ms = (time.perf_counter() - started) * 1000
+        write_object(
+            {
+                "id": number,
+                "verdict": "block" if verdict.blocked else "ok",
+                "reason": verdict.reason or FINE,
+                "detail": verdict.detail,
+                "ms": round(took_ms, 3),
+            }
+        )
+    return 0
+
+
+def read_task(record: Record, language: Language) -> DeliveryTask:
+    """Read a task as the check commands take it.
+
+    Raises:
+        InputError: A field has the wrong type or an unknown value.
+    """
+    return DeliveryTask(
+        task_id=record.text("task_id", ""),
+        scene=record.one_of("scene", Scene, Scene.WARD),
+        language=language,
+        patient_group=record.one_of("patient_group", PatientGroup, PatientGroup.ADULT),
+        spoken_name=record.text("spoken_name", ""),
+        medications=tuple(map(_medication, record.records("medications"))),
+        allergies=record.texts("allergies"),
+        conditions=record.texts("conditions"),
+        notes=record.text("notes", ""),
+    )
+
+
+def _medication(record: Record) -> Medication:
+    return Medication(
+        name=record.text("name", ""),
+        name_zh=record.text("name_zh", ""),
+        generic_name=record.text("generic_name", ""),
+        strength=record.text("strength", ""),
+        dose=record.text("dose", ""),
+        route=record.text("route", ""),
+        frequency=record.text("frequency", ""),
+        instructions=record.text("instructions", ""),
+    )

@@ -1,0 +1,335 @@
+"""Compare what a sentence says of amounts, times and routes with the label of the medicine it means.
+
+A statement belongs to the medicine that the sentence names next to it. Where none is named, it may
+be said if it agrees with any medicine of the task. What is forbidden, asked, reported, a condition
+or a warning ("never take two") states no dose and is not compared.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from medbot_llm.knowledge.quantities import AFTER_MEAL
+from medbot_llm.knowledge.quantities import BEDTIME
+from medbot_llm.knowledge.quantities import BEFORE_MEAL
+from medbot_llm.knowledge.quantities import EMPTY
+from medbot_llm.knowledge.quantities import EVENING
+from medbot_llm.knowledge.quantities import WITH_MEAL
+from medbot_llm.knowledge.quantities import Amount
+from medbot_llm.knowledge.quantities import Timing
+from medbot_llm.knowledge.quantities import read_amounts
+from medbot_llm.knowledge.quantities import read_routes
+from medbot_llm.knowledge.quantities import read_timings
+from medbot_llm.knowledge.quantities import routes_agree
+from medbot_llm.safety.advice import is_harmless
+from medbot_llm.safety.base import Verdict
+from medbot_llm.safety.claims import Sentence
+from medbot_llm.safety.label_facts import DOSE_KINDS
+from medbot_llm.safety.label_facts import SOLIDS
+from medbot_llm.safety.label_facts import LabelFacts
+from medbot_llm.safety.label_facts import TaskFacts
+
+_FRAMES = ("forbidden", "harm", "question", "referred", "antecedent", "reported")
+NEGATION_REACH = 24, 6
+"""Characters between a negation and the amount it denies, in English and Chinese."""
+EPSILON = 0.02
+
+_AT_MOST = re.compile(
+    r"(?:more than|exceed(?:ing)?|up to|at most|maximum(?: daily)?(?: dose)?(?: of| is)?|\bmax(?: of)?|超过|多于|最多|上限(?:是|为)?|至多)\s*(?:(?:只|可以|能)?(?:吃|服用|服|用)|是|为|1天|每天|a total of)?\s*$"
+)
+_PER_DAY_AFTER = re.compile(
+    r"^\s*(?:altogether |in total )?(?:(?:a|per|each|every|/) ?(?:single )?day\b(?! (?:after|before|with))|daily\b|(?:in|within|over|for) (?:any )?(?:24 hours|(?:a|one|1) day|a 24)|/ ?(?:天|日)|每(?:天|日))"
+)
+_PER_DAY_BEFORE = re.compile(
+    r"(?:每1?天|每日|1天|1日|24小时内?|全天|天天|\bdaily (?:dose|total|amount|maximum)(?: is| of)?|\btotal(?: daily)? (?:dose|amount)? ?(?:is|of)?|\bper day,?|\b(?:each|every) day(?: you)?(?: should)?(?: take)?)(?:您|要|就|只|请|都|需|固定|总共|共|可以|能|吃|服用|服|用|使用|打|喝|总剂量|剂量|是|为|总计|合计|一共|1共|加起来|不要|不可|不得|最多|超过|总量|的|:| )*$"
+)
+_PACK = re.compile(
+    r"(?:\b(?:box|pack|bottle|bag|strip|supply|blister|total)(?: \w+)? (?:of|has|contains|with)|\bthere (?:are|is)|\bcontains?|\b(?:count(?:ed)?|remaining|left)|里面?有|内有|装|盒(?:里|内)?(?:有)?|瓶(?:里|内)?(?:有)?|袋(?:里|内)?(?:有)?|排(?:有)?|这里有|一共有|总共有|共有|剩(?:下)?|还有|每(?:盒|瓶|排|袋)|给您的)\s*(?:\d+ ?(?:x|盒|瓶) ?)?$"
+)
+_PACK_AFTER = re.compile(
+    r"^\s*(?:left|remaining|in (?:the|this|each|your) (?:box|bag|pack|bottle|cup|strip)|(?:per|a|each) (?:box|pack|bottle|strip)|for (?:\d+|a|the|one|this) (?:days?|weeks?|months?)|装|入|/盒|1盒|1瓶|1排|的量|给您|放在|在袋|的药[^吃服]{0,4}$)|^[^,.]{0,6}\b(?:box|pack|bottle)\b"
+)
+_ONE_BY_ONE = re.compile(r"^\s*(?:at a time|by one|after another)")
+_FREE_PERCENT = re.compile(r"^\s*(?:of (?:people|patients|cases)|的(?:人|病人|机会|病患))")
+_DOSE_BEFORE = re.compile(
+    r"(?:每次|1次|每回|每剂|单次|(?:吃|服用|服|打|注射|用)(?:了)?|each time|each dose is|each dose of|dose is|dose of|take|inject|use|swallow|at a time)\s*(?:吃|服用|服|用|打|是|为|just|only|you|should|about|:)?\s*$"
+)
+_NOT_TAKING = re.compile(
+    r"\b(?:check|measur\w+|monitor\w*|test\w*|blood pressure (?:is|was|reading|once|twice)|your (?:blood pressure|temperature|pulse|sugar|glucose)|glucose|weigh\w*|brush\w*|rins\w+|walk\w*|exercis\w+|drink (?:plenty|water|a glass|fluids|\d)|glasses of|cups of|round(?:s)?|comes? (?:by|back|round)|visit\w*|nurses?|check-?ups?|appointments?|meals a day|eat (?:\d|small|regular)|urinat\w*|bathroom|wash\w*|change the (?:dressing|pad)|turn|stretch|breath\w*|sunscreen|call|charge|deliver\w*|rounds|follow-?up|see (?:your|the) doctor|blood tests?)\b"
+    r"|量(?:血|体|心|1|一)|测(?:血|量|体)|监测|检查|血糖(?:值|机|要|记)|称体重|刷牙|漱口|走路|运动|散步|喝(?:水|\d+杯|\d+毫升)|多喝|回诊|门诊|巡房|查房|护理师会|换药|翻身|洗手|伸展|深呼吸|抽血|验|上厕所|排便|3餐正常|记录血"
+)
+_TAKING = re.compile(
+    r"\b(?:take|takes|taken|taking|use|used|using|apply|applied|inject\w*|inhale\w*|swallow\w*|put|instil\w*|drops? in|dose|doses|give|given|due|scheduled|prescribed|directed|label|tablets?|pills?|capsules?|puffs?|drops?|units|mg|one|1|it is|it's|medicine|medication)\b"
+    r"|吃|服|用|打|注射|点|擦|涂|抹|喷|吸|贴|滴|塞|药|颗|粒|片|锭|每次|1次|次|剂量|标签|药袋"
+)
+_INCOMPLETE = re.compile(r"\b(?:or|not|instead|rather|either|avoid|may|might|sometimes|can make)\b|或|还是|不(?!适)|别|可能|避免|会(?:有|让|使|出现|想|头|嗜)")
+_EFFECT = re.compile(
+    r"\b(?:may|might|can|could) (?:make|cause|feel|keep|wake|occur|happen|be|notice|last|get)|\b(?:blood sugar|blood pressure|dizz\w+|sleepy|drows\w+|urine|urinate|tired|toilet|stand up|get up|side effects?|awake|felt|slept|effect)\b|血糖|血压(?:高|低|值)|头晕|起身|起床时|小便|夜尿|睡不|副作用|想睡|嗜睡|上厕所|起来"
+)
+_ONLY_NEED = re.compile(
+    r"\b(?:take|use|a|one|1)(?: it| this| one| a| the| 1)?(?: tablet| pill| dose| capsule)? (?:only |just )?whenever\b[^,.;]{0,24}|\b(?:take|use) (?:it|this|one|a tablet|1 tablet|1|the tablet) (?:only |just )?(?:when|if) (?:you |your \w+ )(?:have (?:a |pain)|feel (?!hungry|sick|unwell)|hurts?|aches?|get a|are in pain)[^,.;]{0,16}"
+    r"|\b(?:only|just|take it|take this|use it) (?:take (?:it|this|one) |use (?:it|this) |it )?(?:when|if|as|whenever) (?:you |it |your )?(?:need|feel|have|are|get|hurts?|pain|is (?:bad|high|up)|necessary|required)[^,.;]{0,20}|\bas needed\b|\bwhen needed\b"
+    r"|(?:有|等|会|很|真的|不|觉得|只有)?(?:痛|不舒服|难过|症状|发作|头晕|血压高|需要|必要|高起来)(?:的?时候?|时|了)?(?:才|再)(?:需要|要|去)?(?:吃|服|用|打|点|擦|喷)|需要时(?:才|再)?(?:吃|服用|服|使用|用)"
+)
+_APART = re.compile(r"(?:at least|minimum|less than|within|隔|间隔|相隔|至少|不到|少于)[^,.;]{0,10}$")
+
+
+def states_nothing(sentence: Sentence, start: int, end: int) -> bool:
+    """Whether an amount, time or route is forbidden, denied, asked, or otherwise not stated."""
+    return is_harmless(sentence, start, end, _FRAMES) or sentence.is_negated(start, *NEGATION_REACH)
+
+
+class Statements:
+    """Which medicine each part of a sentence speaks of."""
+
+    def __init__(self, sentence: Sentence, facts: TaskFacts) -> None:
+        self.sentence = sentence
+        self.facts = facts
+        self.mentions = facts.mentions(sentence.text)
+        self._starts = [start for start, _, _ in self.mentions]
+
+    @property
+    def targets(self) -> tuple[LabelFacts, ...]:
+        """The labels of the medicines named; all of the task where none is."""
+        named = {index for _, _, owners in self.mentions for index in owners}
+        return tuple(self.facts.labels[i] for i in sorted(named)) or self.facts.labels
+
+    def about(self, start: int, end: int) -> tuple[LabelFacts, ...]:
+        """The labels that a stretch of the sentence may speak of."""
+        if len(self.facts.labels) < 2 or not self.mentions:
+            return self.facts.labels
+        following = next((m for m in self.mentions if m[0] >= end), None)
+        text = self.sentence.text
+        if following is not None and re.match(
+            r"\s*(?:of |tablets? of |的)?(?:your |the )?\s*$", text[end : following[0]]
+        ):
+            return tuple(self.facts.labels[i] for i in following[2])
+        index = bisect_right(self._starts, start) - 1
+        mention = self.mentions[max(index, 0)]
+        owners = set(mention[2])
+        # "A and B, one tablet each" speaks of both.
+        while index > 0:
+            previous = self.mentions[index - 1]
+            between = text[previous[1] : self.mentions[index][0]]
+            if not re.fullmatch(r"[^,.;。]{0,12}(?:and|和|跟|与|及|、|,|&)[^,.;。]{0,6}", between):
+                break
+            if re.search(r"\d", between):
+                break
+            owners |= set(previous[2])
+            index -= 1
+        return tuple(self.facts.labels[i] for i in sorted(owners))
+
+
+def check_amounts(statements: Statements) -> Verdict:
+    """Compare every amount."""
+    sentence = statements.sentence
+    if not statements.facts.labels:
+        return Verdict()
+    amounts = read_amounts(sentence.text)
+    has_count = any(a.kind in SOLIDS for a in amounts)
+    for amount in amounts:
+        text = sentence.text
+        before, after = text[: amount.start], text[amount.end :]
+        if amount.kind == "percent" and (_FREE_PERCENT.match(after) or not _has(statements, "percent")):
+            continue
+        if amount.kind in SOLIDS and (_PACK.search(before) or _PACK_AFTER.match(after)):
+            continue
+        if amount.kind in ("puff", "drop") and _ONE_BY_ONE.match(after) and amount.low == 1:
+            continue
+        at_most = bool(_AT_MOST.search(before))
+        if not at_most and states_nothing(sentence, amount.start, amount.end):
+            continue
+        if at_most and sentence.is_question(amount.start):
+            continue
+        labels = statements.about(amount.start, amount.end)
+        per_day = (
+            amount.per == "day" or bool(_PER_DAY_AFTER.match(after)) or bool(_PER_DAY_BEFORE.search(before[-30:]))
+        )
+        agreed = [
+            _agrees(amount, label, per_day, at_most, bool(_DOSE_BEFORE.search(before[-20:])) and not has_count)
+            for label in labels
+        ]
+        fits = any(agreed) if not statements.mentions or len(labels) == 1 else all(agreed)
+        if not fits:
+            return Verdict("wrong_dose_stated", f"{amount} is not on the label")
+    return Verdict()
+
+
+def _has(statements: Statements, kind: str) -> bool:
+    return any(kind in label.single for label in statements.facts.labels)
+
+
+def _agrees(amount: Amount, label: LabelFacts, per_day: bool, at_most: bool, is_dose: bool) -> bool:
+    if amount.per == "kg":
+        return f"{amount.low:g}" in label.text and "kg" in label.text
+    if amount.per == "ml":
+        said = Amount(
+            amount.low / amount.per_size, amount.high / amount.per_size, amount.kind, "", 0, 0
+        )
+        agreed = label.may_say(said, label.per_ml)
+        return True if agreed is None else agreed
+    if at_most:
+        return _within_ceiling(amount, label, per_day)
+    if per_day:
+        agreed = label.may_say(amount, label.daily)
+        if agreed is not None:
+            return agreed or (label.schedule.per_day is None and bool(label.may_say(amount, label.single)))
+    ranges = label.dose if is_dose and amount.kind == "mass" and label.dose.get("mass") else label.single
+    agreed = label.may_say(amount, ranges)
+    if agreed is not None:
+        return agreed
+    # Nothing of this kind on the label: puffs of a tablet, or a label that says nothing at all.
+    return amount.kind not in DOSE_KINDS
+
+
+def _within_ceiling(amount: Amount, label: LabelFacts, per_day: bool) -> bool:
+    ranges = label.daily if per_day else label.single
+    kinds = SOLIDS if amount.kind in SOLIDS else {amount.kind}
+    highest = [high for kind in kinds for _, high in ranges.get(kind, [])]
+    if per_day and label.medicine is not None:
+        for dose in label.medicine.doses:
+            factor = {"mg": ("mass", 1.0), "g": ("mass", 1000.0), "mcg": ("mass", 0.001)}.get(dose.unit)
+            if factor and factor[0] == amount.kind and dose.max_daily:
+                highest.append(dose.max_daily * factor[1])
+    return not highest or amount.low <= max(highest) * (1 + EPSILON)
+
+
+def check_timings(statements: Statements) -> Verdict:
+    """Compare how often and when."""
+    sentence = statements.sentence
+    if not statements.facts.labels:
+        return Verdict()
+    slots_said: dict[int, set[str]] = {}
+    for timing in read_timings(sentence.text):
+        clause = sentence.clause(timing.start)
+        if _NOT_TAKING.search(clause) and not re.search(r"\b(?:take|use) (?:it|this|your (?:medicine|tablet))|吃药|服药", clause):
+            continue
+        if states_nothing(sentence, timing.start, timing.end) and not timing.at_most:
+            continue
+        labels = statements.about(timing.start, timing.end)
+        problems = [_timing_problem(timing, label, clause, sentence) for label in labels]
+        some_fit = any(not problem for problem in problems)
+        all_fit = not any(problems)
+        if not (some_fit if not statements.mentions or len(labels) == 1 else all_fit):
+            return Verdict("wrong_frequency", next(p for p in problems if p))
+        if timing.slots and not timing.per_day and not _INCOMPLETE.search(clause) and len(labels) == 1:
+            slots_said.setdefault(id(labels[0]), set()).update(_merged(timing.slots))
+            schedule = labels[0].schedule
+            if schedule.per_day and len(slots_said[id(labels[0])]) > schedule.times_high + EPSILON:
+                said = ", ".join(sorted(slots_said[id(labels[0])]))
+                return Verdict("wrong_frequency", f"{said}, and the label says less often")
+    for match in _ONLY_NEED.finditer(sentence.text):
+        labels = statements.about(match.start(), match.end())
+        if states_nothing(sentence, match.start(), match.end()):
+            continue
+        if labels and all(f.schedule.per_day and not f.schedule.as_needed for f in labels):
+            return Verdict("wrong_frequency", f"{match[0]}: the label says regularly")
+    return Verdict()
+
+
+def _merged(slots: frozenset[str]) -> set[str]:
+    return {EVENING if slot == BEDTIME else slot for slot in slots}
+
+
+def _timing_problem(timing: Timing, label: LabelFacts, clause: str, sentence: Sentence) -> str:
+    schedule = label.schedule
+    text = sentence.text
+    written = text[timing.start : timing.end].strip()
+    if timing.per_day and schedule.per_day:
+        low, high = timing.per_day
+        if timing.at_most:
+            return "" if high <= schedule.times_high + EPSILON else f"{written}: more than the label"
+        if timing.interval and _APART.search(text[: timing.start]):
+            return "" if high <= schedule.times_high + EPSILON else f"{written}: closer than the label"
+        fits = low >= schedule.times_low - EPSILON and high <= schedule.times_high + EPSILON
+        if not fits and low < 1 and re.search(r"小时|hour", written):
+            fits = abs(low - schedule.times_low) < EPSILON
+        return "" if fits else f"{written}: the label says {schedule.times_high:g} times a day"
+    if timing.per_day and not schedule.per_day:
+        if schedule.as_needed and not re.search(r"each|every|每|qd|bid|tid", written):
+            return ""
+        return f"{written}: the label does not say how often" if not _formulary_allows(timing, label) else ""
+    if timing.every_day and schedule.per_day and schedule.times_high < 1 - EPSILON:
+        return f"{written}: the label says less often"
+    if timing.slots and not timing.per_day:
+        expected = label.expected_slots
+        if (
+            expected
+            and schedule.times_high <= 1 + EPSILON
+            and not (_merged(timing.slots) & _merged(expected))
+            and _TAKING.search(clause)
+            and not _INCOMPLETE.search(clause)
+            and not _EFFECT.search(text)
+        ):
+            return f"{written}: the label says {', '.join(sorted(expected))}"
+    if timing.meal:
+        return _meal_problem(timing, label, clause, text, written)
+    return ""
+
+
+def _meal_problem(timing: Timing, label: LabelFacts, clause: str, text: str, written: str) -> str:
+    expected = label.schedule.meal
+    food = label.medicine.food if label.medicine is not None else ""
+    if not expected:
+        expected = {
+            "empty_stomach": EMPTY,
+            "before_meal": BEFORE_MEAL,
+            "after_meal": AFTER_MEAL,
+            "with_food": WITH_MEAL,
+            "with_first_bite": WITH_MEAL,
+        }.get(food, "")
+    if not expected or not _TAKING.search(clause) or _EFFECT.search(clause):
+        return ""
+    if re.search(r"\bor\b|with or without|或|都可以|\bhours? (?:before|after)|小时", text):
+        return ""
+    unfed, fed = {EMPTY, BEFORE_MEAL}, {AFTER_MEAL, WITH_MEAL}
+    if (timing.meal in unfed and expected in fed) or (timing.meal in fed and expected in unfed):
+        return f"{written}: the label says {expected.replace('_', ' ')}"
+    return ""
+
+
+def _formulary_allows(timing: Timing, label: LabelFacts) -> bool:
+    if label.medicine is None or timing.per_day is None:
+        return False
+    times = {"QD": 1, "HS": 1, "BID": 2, "Q12H": 2, "TID": 3, "Q8H": 3, "QID": 4, "Q6H": 4, "Q4H": 6, "QOD": 0.5}
+    known = [times[f] for dose in label.medicine.doses for f in dose.frequencies if f in times]
+    return any(abs(timing.per_day[0] - value) < EPSILON for value in known)
+
+
+_CHEW = re.compile(r"\bchew(?:ing|ed)?\b(?! nothing)|嚼|咬碎")
+_DISSOLVE = re.compile(
+    r"\b(?:let (?:it|them) (?:dissolve|melt)|dissolv(?:e|ing) (?:it|them|the \w+|this)|melt(?:s)? (?:it )?(?:on|in)|suck (?:on )?(?:it|them|the)|hold it in your (?:mouth|cheek)|keep it in your mouth)\b|(?:含在|含着|含化|含服|含在嘴)|(?:溶|泡|化)(?:解)?(?:在|于|到|进|开)?[^,。;]{0,3}(?:水|果汁|牛奶|茶)"
+)
+
+
+def check_routes(statements: Statements) -> Verdict:
+    """Compare the ways of taking, chewing and dissolving."""
+    sentence = statements.sentence
+    if not statements.facts.labels:
+        return Verdict()
+    for said in read_routes(sentence.text):
+        if states_nothing(sentence, said.start, said.end):
+            continue
+        labels = [f for f in statements.about(said.start, said.end) if f.routes]
+        if labels and not any(routes_agree(label.routes, said.route) for label in labels):
+            written = sentence.text[said.start : said.end].strip()
+            return Verdict("wrong_route", f"{written}: the label says {', '.join(sorted(labels[0].routes))}")
+    for pattern, allowed in ((_CHEW, "may_be_chewed"), (_DISSOLVE, "may_be_dissolved")):
+        for match in pattern.finditer(sentence.text):
+            if states_nothing(sentence, match.start(), match.end()):
+                continue
+            labels = list(statements.about(match.start(), match.end()))
+            if labels and not any(getattr(label, allowed) for label in labels):
+                return Verdict("wrong_route", f"{match[0]}: not by the label")
+    return Verdict()
+
+
+def check_dosing(statements: Statements) -> Verdict:
+    """Find the first amount, time or route that disagrees with the label."""
+    for check in (check_routes, check_amounts, check_timings):
+        verdict = check(statements)
+        if verdict.blocked:
+            return verdict
+    return Verdict()

@@ -1,0 +1,566 @@
+"""Claims that are compared with task, formulary and interaction rules, topic by topic.
+
+The words of each topic are in `resource/verifier/topics.yaml`: illnesses and who has them, signs of
+an emergency and what plays them down, foods and what may be combined, allergies, what a medicine
+is for, and text that belongs to the robot's own control.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from medbot_llm.knowledge.formulary import Formulary
+from medbot_llm.knowledge.interactions import Interactions
+from medbot_llm.knowledge.medicine import Medicine
+from medbot_llm.knowledge.quantities import numbered
+from medbot_llm.knowledge.quantities import read_amounts
+from medbot_llm.safety.advice import is_harmless
+from medbot_llm.safety.base import Brief
+from medbot_llm.safety.base import Verdict
+from medbot_llm.safety.claims import OKAY
+from medbot_llm.safety.claims import Patterns
+from medbot_llm.safety.claims import Sentence
+from medbot_llm.safety.claims import load_yaml
+from medbot_llm.safety.claims import words
+from medbot_llm.safety.dosing import Statements
+from medbot_llm.safety.label_facts import LabelFacts
+
+_FRAMES = ("forbidden", "harm", "question", "referred", "antecedent", "reported")
+_CLAIM_FRAMES = ("denied", "harm", "question", "referred", "antecedent", "reported")
+
+
+@dataclass(frozen=True)
+class Topics:
+    """`topics.yaml`, compiled: each pattern list under its path, e.g. "emergency.symptom"."""
+
+    patterns: dict[str, Patterns]
+    purposes: tuple[tuple[Patterns, tuple[str, ...]], ...]
+    clashes: dict[str, tuple[str, ...]]
+
+    def __getitem__(self, path: str) -> Patterns:
+        return self.patterns[path]
+
+
+@cache
+def topics() -> Topics:
+    """The packaged topics."""
+    table = load_yaml("topics")
+    known = words().including({"disease": table["disease"]})
+    compiled: dict[str, Patterns] = {}
+
+    def walk(entry: Any, path: str) -> None:
+        if isinstance(entry, dict):
+            for key, value in entry.items():
+                walk(value, f"{path}.{key}" if path else key)
+        elif entry and isinstance(entry[0], str):
+            compiled[path] = known.compile(entry, f"topics.yaml: {path}")
+
+    walk({k: v for k, v in table.items() if k not in ("purpose", "food_clash")}, "")
+    purposes = tuple(
+        (known.compile(entry["words"], "topics.yaml: purpose"), tuple(entry["atc"]))
+        for entry in table["purpose"]
+    )
+    clashes = {food: tuple(atc) for food, atc in table["food_clash"].items()}
+    return Topics(compiled, purposes, clashes)
+
+
+FOODS = ("alcohol", "grapefruit", "dairy", "caffeine", "vitamin_k", "potassium", "juice", "tyramine", "licorice", "antacid", "smoking")
+_ALLOWED_BY_MENTION = frozenset({"alcohol", "grapefruit"})
+"""Foods that a sentence either warns of or, by naming them, allows."""
+_BANS = re.compile(r"avoid|避免|不要|别|不可|不能|don't|do not|never|\bno\b|勿|禁|忌|少")
+_WARNS = re.compile(
+    r"\b(?:avoid|interact\w*|risk|limit\w*|caution|careful|warn\w*|raises?|increases?|stronger|drows\w*|dangerous|harm\w*|ask|check|affects?(?! (?:you|your|it|the) ?(?:at all)?)|stay away|cut down|without|free|less|no|not|question|whether|about)\b"
+    r"|避免|不要|别|不可|不能|勿|禁|忌|小心|注意|增加|影响(?!不)|加重|变强|过低|太低|危险|伤|问|戒|少喝|远离|嗜睡|风险|是否|有没有|不宜|不适合"
+)
+_FOOD_TERMS = {
+    "alcohol": ("alcohol",),
+    "grapefruit": ("grapefruit juice",),
+    "dairy": ("milk",),
+    "caffeine": ("coffee", "tea"),
+    "vitamin_k": ("spinach",),
+    "potassium": ("banana", "potassium"),
+    "juice": ("orange juice", "cranberry juice"),
+    "tyramine": ("aged cheese",),
+    "licorice": ("licorice",),
+    "antacid": ("antacid", "calcium", "iron"),
+    "smoking": ("smoking",),
+}
+_REFUSED_UNKNOWN = frozenset({"alcohol", "dairy", "tyramine"})
+"""Foods that no sentence may allow with a medicine that the formulary does not know."""
+
+
+def check_leak(raw: str, sentence: Sentence) -> Verdict:
+    """Find text that belongs to prompts, templates or data, not to speech."""
+    for text in (raw, sentence.text):
+        if match := topics()["leak"].search(text):
+            return Verdict("prompt_leak", match[0].strip())
+    return Verdict()
+
+
+# Illness -----------------------------------------------------------------------------------------
+
+
+def check_diagnosis(sentence: Sentence, statements: Statements, brief: Brief) -> Verdict:
+    """Find a judgement about what somebody has, or does not have."""
+    known = topics()
+    text = sentence.text
+    for path in ("diagnosis.has", "diagnosis.is"):
+        for match in known[path].finditer(text):
+            what = match["what"]
+            if _is_unable(sentence, match.start()) or _is_said_in_frame(sentence, match):
+                continue
+            if _is_recorded(what, statements, brief):
+                continue
+            if _is_possible_and_urgent(match[0], text):
+                continue
+            return Verdict("diagnosis", match[0].strip())
+    for match in known["diagnosis.always"].finditer(text):
+        if _is_unable(sentence, match.start()) or _is_said_in_frame(sentence, match):
+            continue
+        return Verdict("diagnosis", match[0].strip())
+    return Verdict()
+
+
+def _is_unable(sentence: Sentence, start: int) -> bool:
+    before = sentence.text[max(0, sentence.clause_span(start)[0] - 30) : start]
+    return topics()["diagnosis.inability"].search(before) is not None
+
+
+def _is_said_in_frame(sentence: Sentence, match: re.Match[str]) -> bool:
+    return is_harmless(sentence, match.start(), match.end(), ("question", "antecedent", "reported"))
+
+
+_SAME_ILLNESS = (
+    ("high blood pressure", "hypertension", "htn", "高血压"),
+    ("diabet", "糖尿病", "dm", "t2dm", "t1dm"),
+    ("high cholesterol", "hyperlipid", "dyslipid", "高血脂", "高胆固醇", "hypercholest"),
+    ("heart failure", "心脏衰竭", "心衰", "chf", "hfref"),
+    ("atrial fibrillation", "心房颤动", "afib", "af", "心律不整", "arrhythmia", "irregular heart"),
+    ("asthma", "气喘", "哮喘"),
+    ("kidney", "肾", "ckd", "renal"),
+    ("ulcer", "溃疡"),
+    ("gout", "痛风"),
+    ("pneumonia", "肺炎", "infection", "感染"),
+    ("infection", "感染", "uti", "发炎"),
+    ("depress", "忧郁", "抑郁"),
+    ("anxiety", "焦虑"),
+    ("epilepsy", "癫痫", "seizure"),
+    ("parkinson", "帕金森"),
+    ("dementia", "失智", "alzheimer"),
+    ("stroke", "中风", "cva"),
+    ("copd", "慢性阻塞", "肺阻塞"),
+    ("reflux", "gerd", "逆流"),
+    ("pregnan", "怀孕", "孕"),
+    ("thyroid", "甲状腺"),
+    ("allerg", "过敏"),
+    ("insomnia", "失眠"),
+    ("arthritis", "关节炎"),
+    ("angina", "心绞痛", "狭心症", "coronary", "冠心"),
+    ("blood clot", "thrombosis", "血栓", "dvt"),
+    ("cancer", "癌", "tumor", "tumour", "肿瘤"),
+    ("glaucoma", "青光眼"),
+)
+
+
+def _is_recorded(what: str, statements: Statements, brief: Brief) -> bool:
+    """Whether the illness stands in the task or in the plan's words."""
+    facts = statements.facts
+    record = f"{facts.conditions} ; {facts.notes} ; {numbered(' ; '.join(brief.said))}"
+    if "allerg" in what or "过敏" in what:
+        return bool(facts.allergies.strip())
+    if facts.task is not None and "pregnan" in what or "怀孕" in what:
+        if facts.task is not None and str(facts.task.patient_group) == "pregnant":
+            return True
+    what = re.sub(r"^(?:a|an|the) ", "", what.strip())
+    if what and what in record:
+        return True
+    return any(
+        any(name in what for name in group) and any(name in record for name in group)
+        for group in _SAME_ILLNESS
+    )
+
+
+def _is_possible_and_urgent(said: str, text: str) -> bool:
+    """Whether it names a possibility and sends for help: "that may be an allergic reaction, …"."""
+    possible = re.search(r"\b(?:may|might|could|can)\b|可能|恐怕|疑似", said)
+    return possible is not None and topics()["diagnosis.urgent"].search(text) is not None
+
+
+# Emergencies -------------------------------------------------------------------------------------
+
+
+def check_emergency(sentence: Sentence, brief: Brief) -> Verdict:
+    """Find a sign of danger that is played down, or help that is refused."""
+    known = topics()
+    text = sentence.text
+    for match in known["emergency.no_help"].finditer(text):
+        before = sentence.before(match.start())
+        if sentence.is_question(match.start()) or re.search(r"\bwithout\b|\bif\b", before):
+            continue
+        if re.search(r"(?:hesitate|wait|afraid|不要|别)[^,]{0,4}$", before):
+            continue
+        return Verdict("false_reassurance_emergency", match[0].strip())
+    symptom = known["emergency.symptom"].search(text)
+    if symptom is None and brief.heard:
+        heard = numbered(brief.heard)
+        # What the person just said is what "it" means; a sentence of its own topic is not.
+        if known["emergency.symptom"].search(heard) and re.search(r"^(?:it|that|this|▲|don't|no)\b|^(?:这|那|▲|不用|没)", text):
+            symptom = re.search("", text)
+    if symptom is None:
+        return Verdict()
+    if _calls_help(sentence, symptom.start()):
+        return Verdict()
+    for match in known["emergency.reassurance"].finditer(text):
+        if symptom.start() <= match.start() < symptom.end() and match.end() <= symptom.end():
+            continue
+        if sentence.is_question(match.start()) or _is_negated(sentence, match):
+            continue
+        if sentence.is_reported(match.start()) and OKAY not in match[0]:
+            continue
+        return Verdict("false_reassurance_emergency", f"{symptom[0]}: {match[0].strip()}")
+    return Verdict()
+
+
+def _is_negated(sentence: Sentence, match: re.Match[str]) -> bool:
+    if OKAY in match[0]:
+        return False
+    if re.match(r"(?:no|not|don't|不|没|别|无)", match[0]):
+        return False
+    return sentence.is_forbidden(match.start(), match.end()) or sentence.is_negated(match.start(), 30, 4)
+
+
+def _calls_help(sentence: Sentence, start: int) -> bool:
+    known = topics()
+    if known["emergency.put_off"].search(sentence.text):
+        return False
+    for match in known["emergency.help"].finditer(sentence.text):
+        if not sentence.is_denied(match.start(), match.end()):
+            return True
+    return False
+
+
+# What goes together ------------------------------------------------------------------------------
+
+
+class Combinations:
+    """Checks what a sentence allows with the task's medicines."""
+
+    def __init__(self, formulary: Formulary | None, interactions: Interactions | None) -> None:
+        self._formulary = formulary
+        self._interactions = interactions
+
+    def check(self, sentence: Sentence, statements: Statements) -> Verdict:
+        """Find a food, activity or condition that is allowed against label or formulary."""
+        if not statements.facts.labels:
+            return Verdict()
+        known = topics()
+        text = sentence.text
+        if (match := known["interact_none"].search(text)) and not self._is_framed(sentence, match):
+            return Verdict("contradicts_interaction", match[0].strip())
+        for food in FOODS:
+            for match in known[f"food.{food}"].finditer(text):
+                if not self._is_allowed(sentence, match, food in _ALLOWED_BY_MENTION):
+                    continue
+                label = self._refusal(food, match[0], statements)
+                if label is not None:
+                    return Verdict("contradicts_interaction", f"{match[0].strip()} with {label}")
+        for match in known["condition_safe"].finditer(text):
+            if not self._is_framed(sentence, match):
+                return Verdict("contradicts_interaction", match[0].strip())
+        for match in known["driving"].finditer(text):
+            if not self._is_framed(sentence, match) and self._makes_drowsy(statements):
+                return Verdict("contradicts_interaction", match[0].strip())
+        return Verdict()
+
+    @staticmethod
+    def _is_framed(sentence: Sentence, match: re.Match[str]) -> bool:
+        if OKAY in match[0]:
+            return sentence.is_question(match.start())
+        return is_harmless(sentence, match.start(), match.end(), _CLAIM_FRAMES)
+
+    @staticmethod
+    def _is_allowed(sentence: Sentence, food: re.Match[str], by_default: bool) -> bool:
+        first, last = sentence.clause_span(food.start())
+        clause = sentence.text[first:last]
+        # What follows may stand in the next clause: 喝酒的話，少量沒關係.
+        following = sentence.text[last : last + 24]
+        if sentence.is_question(food.start()):
+            return False
+        if is_harmless(sentence, food.start(), food.end(), _CLAIM_FRAMES) or _forbids_after(clause, food.end() - first):
+            return sentence.is_approved(food.end()) and not _BANS.search(clause)
+        if by_default:
+            return not _WARNS.search(clause)
+        allows = [m for m in topics()["permit"].finditer(clause)]
+        if not allows:
+            return bool(re.match(rf"[^,.;。]{{0,14}}(?:{OKAY}|(?<!不)可以|is fine|it's fine|that's fine|is ok)", following)) and (
+                not re.search(r"avoid|避免|不要|别|不可|不能|don't|do not|never", clause)
+            )
+        if OKAY in clause:
+            return True
+        for match in allows:
+            begin = min(match.start() + first, food.start())
+            end = max(match.end() + first, food.end())
+            if sentence.is_approved(food.end()) and not sentence.is_denied(begin, begin + 1):
+                return True
+            if not is_harmless(sentence, begin, end, _CLAIM_FRAMES) and not _forbids_after(clause, food.end() - first):
+                return True
+        return False
+
+    def _refusal(self, food: str, written: str, statements: Statements) -> str | None:
+        """The name of a medicine that does not go with a food, None where all do."""
+        for label in statements.targets:
+            medicine = label.medicine
+            name = label.medication.name
+            if food == "grapefruit":
+                # So many medicines rise with it that no sentence may allow it.
+                return name
+            if topics()[f"food.{food}"].search(label.text):
+                return name
+            if medicine is None or not medicine.is_full:
+                if food in _REFUSED_UNKNOWN:
+                    return name
+                continue
+            if any(code.startswith(topics().clashes.get(food, ("-",))) for code in medicine.atc):
+                return name
+            if food == "alcohol" and medicine.alcohol not in ("none", ""):
+                return name
+            if food == "dairy" and medicine.food == "avoid_dairy":
+                return name
+            if self._finds([medicine.id], foods=[written.strip(), *_FOOD_TERMS[food]]):
+                return name
+        return None
+
+    def _finds(self, drugs: list[str], **others: list[str]) -> bool:
+        if self._interactions is None:
+            return False
+        return bool(self._interactions.check(drugs, **others).findings)
+
+    def allergy_ids(self, text: str) -> frozenset[str]:
+        """Allergy groups and medicines that a chart's words name."""
+        if self._interactions is None or not text.strip():
+            return frozenset()
+        return frozenset(r.id for r in self._interactions.charts.read_allergies([text]))
+
+    def is_of_allergy(self, what: str, labels: tuple[LabelFacts, ...]) -> bool:
+        """Whether a medicine of the labels belongs to an allergy, e.g. Augmentin to penicillin."""
+        groups = self.allergy_ids(what)
+        return any(
+            label.medicine is not None
+            and bool(groups & {label.medicine.id, *label.medicine.ingredients, *label.medicine.allergy_groups})
+            for label in labels
+        )
+
+    def _makes_drowsy(self, statements: Statements) -> bool:
+        for label in statements.targets:
+            if topics()["drowsy_label"].search(label.text):
+                return True
+            if label.medicine is None or label.medicine.driving not in ("none", ""):
+                return True
+        return False
+
+    # Other medicines -----------------------------------------------------------------------------
+
+    def check_names(self, sentence: Sentence, statements: Statements) -> Verdict:
+        """Find a medicine that is not of the task and is called the right one, or to be taken."""
+        text = sentence.text
+        own = [(start, end) for start, end, _ in statements.mentions]
+        for start, end, written, medicine in self._others(text, own, statements):
+            before = text[sentence.clause_span(start)[0] : start]
+            known = topics()
+            if _APART.search(sentence.clause(start)):
+                continue
+            has_dose = any(
+                0 <= amount.start - end <= 3 for amount in read_amounts(text[:end] + text[end : end + 24]) if amount.start >= end
+            )
+            identity = known["identity_frame"].search(before)
+            take = known["take_frame"].search(before)
+            together = known["together"].search(sentence.clause(start))
+            if OKAY in sentence.clause(start):
+                framed = sentence.is_question(start)
+            else:
+                framed = is_harmless(sentence, start, end, _CLAIM_FRAMES)
+            if framed:
+                continue
+            if together and (take or sentence.is_approved(end) or OKAY in sentence.clause(start) or re.search(r"\bsafe|\bfine|\bok\b|(?<!不)可以", sentence.clause(start))):
+                return self._combined(written, medicine, statements)
+            if identity or has_dose:
+                return Verdict("wrong_drug_stated", f"{written} is not in this delivery")
+            if take or sentence.is_approved(end):
+                return Verdict("start_new_drug", f"{written} is not in this delivery")
+        return self._check_purpose(sentence, statements)
+
+    def _combined(self, written: str, medicine: Medicine | None, statements: Statements) -> Verdict:
+        if medicine is not None:
+            facts = statements.facts
+            if facts.task is not None and self._finds([medicine.id], allergies=list(facts.task.allergies)):
+                return Verdict("contradicts_allergy", f"{written} and the allergies of the task")
+            if self._finds([*facts.ids, medicine.id]):
+                return Verdict("contradicts_interaction", f"{written} with what is delivered")
+        return Verdict("start_new_drug", f"{written} is not in this delivery")
+
+    def _others(
+        self, text: str, own: list[tuple[int, int]], statements: Statements
+    ) -> Iterator[tuple[int, int, str, Medicine | None]]:
+        """Medicines named that are not of the task, known ones and such as only look like one."""
+        seen: list[tuple[int, int]] = list(own)
+
+        def overlaps(start: int, end: int) -> bool:
+            return any(low < end and start < high for low, high in seen)
+
+        if self._formulary is not None:
+            for mention in self._formulary.mentions(text):
+                if overlaps(mention.start, mention.end):
+                    continue
+                seen.append((mention.start, mention.end))
+                if not statements.facts.is_own(mention.medicine):
+                    yield mention.start, mention.end, mention.text, mention.medicine
+        for match in _UNKNOWN_NAME.finditer(text):
+            start, end = match.span("name") if match["name"] else match.span()
+            if not overlaps(start, end) and text[start:end] not in _NO_NAMES:
+                yield start, end, text[start:end], None
+
+    def _check_purpose(self, sentence: Sentence, statements: Statements) -> Verdict:
+        """Find a task's medicine called something that it is not."""
+        known_atc = [label.atc for label in statements.facts.labels]
+        if not known_atc or not all(known_atc):
+            return Verdict()
+        for pattern, prefixes in topics().purposes:
+            for match in pattern.finditer(sentence.text):
+                before = sentence.before(match.start())
+                framed = topics()["purpose_frame"].search(before) or any(
+                    re.fullmatch(r"(?:'s)? ?(?:is|,|是|属于|用来|为)? ?(?:an?|the|your|used|1种|一种|常用的|治疗|used to|used for| )*", sentence.text[end : match.start()])
+                    for _, end, _ in statements.mentions
+                    if end <= match.start()
+                )
+                if not framed or is_harmless(sentence, match.start(), match.end(), ("denied", "question", "antecedent")):
+                    continue
+                targets: tuple[LabelFacts, ...] = statements.targets
+                if not any(code.startswith(prefixes) for label in targets for code in label.atc):
+                    return Verdict("wrong_drug_stated", f"{match[0]} is not what is delivered")
+        return Verdict()
+
+
+def _forbids_after(clause: str, end: int) -> bool:
+    return bool(re.search(r"不(?:可以?|能|要|宜|行|适合|建议|应|得|好|安全)|避免|禁止|会(?:增加|影响|降低|让|使|导致|造成)|\b(?:can|may|will|could|might) (?:raise|increase|make|cause|lower|reduce|affect|change|stop|interact|interfere|weaken|strengthen|block)|should be avoided|not (?:be )?(?:safe|good|recommended|advis|allowed|taken|combined|mixed)|avoid", clause[end:]))
+
+
+_APART = re.compile(r"隔|分开|错开|\bapart\b|\bhours? (?:before|after|between|later)\b|\bseparate")
+_UNKNOWN_NAME = re.compile(
+    r"\b(?P<name>[a-z]{4,}(?<!s)(?<!ing)(?<!ed)(?<!ly)) ?(?=\d+(?:\.\d+)? ?(?:mg|mcg|g|ml|units?|iu)\b)"
+    r"|\b[a-z]{2,}(?:pril|sartan|olol|statin|azole|cillin|mycin|floxacin|oxetine|dipine|tidine|prazole|gliptin|gliflozin|formin|zepam|zolam|profen|triptan|setron|parin|xaban|grel|thiazide|semide|lukast|terol|tropium|sone|solone|caine|cycline|vir|mab|nib|glutide|amide|urea|azepine|triptyline|traline|epam|fenac|coxib|ine sulfate|codone|morphone|afil|osin|barbital|peridol|apine|idone)\b"
+    r"|[\u4e00-\u9fff]{0,3}(?:他汀|沙坦|普利|洛尔|地平|西泮|唑仑|霉素|西林|沙星|格列[\u4e00-\u9fff]|拉唑|替丁|双胍|头孢[\u4e00-\u9fff]{1,2}|法华林|华法林|华法令)"
+)
+"""What looks like the name of a medicine: by its INN stem (WHO, The use of stems), or by a strength
+right behind it."""
+_NO_NAMES = frozenset(
+    "about total strength takes tablet tablets capsule capsules contains dose doses exactly maximum usual daily label "
+    "medicine medication these those every another other strong least units needs after before reads shows states "
+    "tablet's small large around nearly roughly within under above their extra being inject taking using swallow drink "
+    "tablet take about than only just your then give have dose each next last full half hold make need show rate size pill have some more less same last when with from into over read says mark hour week year quality examine determine imagine decline define combine machine routine urine medicine online fine mine nine "
+    "vaccine cocaine caffeine nicotine discipline genuine medicines pipeline airline guideline baseline morphine "
+    "insulin protein penicillin chapter measure amount containing called named labelled weighs delivers provides "
+    "person season reason lesson comparison poison prison mason mobile pajamas asone marine tambourine".split()
+)
+
+
+# Allergies ---------------------------------------------------------------------------------------
+
+
+def check_allergy(sentence: Sentence, statements: Statements, combinations: Combinations) -> Verdict:
+    """Find an allergy that is waved aside, denied, invented or overlooked."""
+    known = topics()
+    text = sentence.text
+    if "allerg" not in text and "过敏" not in text and "敏" not in text:
+        pass
+    else:
+        for match in known["allergy.waved"].finditer(text):
+            if sentence.is_question(match.start()):
+                continue
+            if OKAY not in match[0] and (
+                sentence.is_denied(match.start(), match.start() + 1)
+                or sentence.is_forbidden(match.start(), match.end())
+                or re.search(r"\b(?:not|never|n't) (?:safe|fine|be|take|suitable)|不(?:可以|能|要|适合|安全)|请(?:先|立|马|告诉|不)|tell|ask|call|告诉|停", match[0])
+            ):
+                continue
+            return Verdict("contradicts_allergy", match[0].strip())
+        for match in known["allergy.none"].finditer(text):
+            if sentence.is_question(match.start()) or sentence.is_antecedent(match.start(), match.end()):
+                continue
+            if statements.facts.allergies.strip():
+                return Verdict("contradicts_allergy", match[0].strip())
+        for match in known["allergy.has"].finditer(text):
+            if is_harmless(sentence, match.start(), match.end(), ("question", "antecedent", "reported", "denied")):
+                continue
+            what = next(group for group in match.groups() if group).strip()
+            if not _is_listed_allergy(what, statements, combinations):
+                return Verdict("contradicts_allergy", f"{what}: not among the allergies of the task")
+    for match in known["allergy.not_in"].finditer(text):
+        what = next((group for group in match.groups() if group), "")
+        if sentence.is_question(match.start()):
+            continue
+        if combinations.is_of_allergy(what, statements.targets):
+            return Verdict("contradicts_allergy", match[0].strip())
+    return _check_allergen_allowed(sentence, statements)
+
+
+def _is_listed_allergy(what: str, statements: Statements, combinations: Combinations) -> bool:
+    listed = statements.facts.allergies
+    if re.search(r"药物|药品|某些|some|certain|any|this|that|it\b|这|something|medic|a drug|drugs", what):
+        return True
+    word = re.sub(r"^(?:the|a|an|to) ", "", what)
+    first = word.split()[0] if word.isascii() and word.split() else word
+    if first and (first in listed or first.rstrip("s") in listed):
+        return True
+    return bool(combinations.allergy_ids(what) & combinations.allergy_ids(listed))
+
+
+_MAY_TAKE = re.compile(r"\b(?:can|could|may|fine|safe|ok|okay)\b[^.;,]{0,24}\b(?:take|have|use|eat)\b[^.;,]{0,16}$|\b(?:safe|fine|ok|okay) (?:to|with)[^.;,]{0,20}$|(?<!不)可以[^,。;]{0,3}[吃用服打][^,。;]{0,4}$")
+
+
+def _check_allergen_allowed(sentence: Sentence, statements: Statements) -> Verdict:
+    """Find something of the task's own allergies that is allowed by name."""
+    listed = statements.facts.allergies
+    for word in re.findall(r"[a-z]{5,}|[\u4e00-\u9fff]{2,}", listed):
+        if re.search(r"allerg|过敏|rash|hives|anaph|react|疹|after|severe|mild|known|unknown", word):
+            continue
+        for match in re.finditer(re.escape(word.rstrip("s")), sentence.text):
+            before = sentence.before(match.start())
+            if not _MAY_TAKE.search(before):
+                continue
+            if is_harmless(sentence, match.start(), match.end(), _CLAIM_FRAMES):
+                continue
+            return Verdict("contradicts_allergy", f"{word} is among the allergies of the task")
+    return Verdict()
+
+
+# Storage that the label or the formulary decides ---------------------------------------------------
+
+_FRIDGE = re.compile(r"(?<!freezer )\b(?:refrigerat\w+|fridge)\b|冰箱|冷藏")
+_ROOM = re.compile(r"\b(?:room temperature|outside (?:of )?the fridge|out of the fridge|on the (?:table|counter|shelf))\b|室温|常温|不用(?:冰|冷藏)|不必冷藏|不需要?冷藏|不用放冰箱")
+_KEEPING = re.compile(r"\b(?:keep|store|put|leave|place|in the|stored|kept)\b|放|存|保存|收|冰")
+
+
+def check_storage(sentence: Sentence, statements: Statements) -> Verdict:
+    """Find warmth or cold that label or formulary do not allow."""
+    text = sentence.text
+    for pattern, wrong in ((_FRIDGE, "room"), (_ROOM, "fridge")):
+        for match in pattern.finditer(text):
+            if not _KEEPING.search(text):
+                continue
+            is_cold = pattern is _FRIDGE
+            if is_harmless(sentence, match.start(), match.end(), ("forbidden", "denied", "harm", "question", "reported", "antecedent")) and not re.match(r"不|out", match[0]):
+                continue
+            for label in statements.about(match.start(), match.end()):
+                label_cold = bool(_FRIDGE.search(label.text))
+                storage = label.medicine.storage if label.medicine is not None else ()
+                cold = label_cold or any(code in ("fridge", "fridge_unopened") for code in storage)
+                if wrong == "fridge" and label_cold or wrong == "fridge" and "fridge" in storage:
+                    if not re.search(r"open|days|weeks|\d+天|开封|开瓶|使用中|before|minutes|分钟|warm|回温", text):
+                        return Verdict("unsafe_storage", f"{match[0]}: it is kept cold")
+                if is_cold and not cold and (storage or label.routes <= {"oral"}):
+                    return Verdict("unsafe_storage", f"{match[0]}: neither label nor formulary says so")
+    return Verdict()

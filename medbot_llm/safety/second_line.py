@@ -1,0 +1,170 @@
+"""The triage's second line: a linear model of character n-grams, for ways of speaking that no
+rule foresees.
+
+"The room keeps sliding" has no word that a rule could wait for, but a thousand other utterances
+make it look more like danger than like chat. The model was trained by `make triage-train` on
+`data/triage/`; here are only its numbers (`resource/triage/second_line.npz`) and the few lines
+that apply them. It never decides alone: `fusion.py` joins it with the rules.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import io
+import json
+import math
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medbot_llm.domain import MedbotError
+from medbot_llm.text.normal import canonical
+from medbot_llm.text.normal import with_digits
+
+FILE_NAME = "second_line.npz"
+FORMAT = 1
+
+HASH_BITS = 17
+"""Features of the two urgency heads: 2 to this power."""
+CATEGORY_BITS = 14
+"""Features of the category head; the same hashes, folded."""
+
+_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]+")
+_LATIN_RUN = re.compile(r"[a-z0-9.' ]*[a-z][a-z0-9.' ]*")
+_WORD = re.compile(r"[a-z']+|\d+(?:\.\d+)?")
+_COUNT = re.compile(r"(\d+(?:\.\d+)?)(?:多|几)? ?([a-z]+|[\u4e00-\u9fff])?")
+_MAGNITUDES = (1, 2, 4, 9, 19, 49, 99, 299)
+
+
+class SecondLineError(MedbotError):
+    """The numbers of the second line are missing or not what this code applies."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the model makes of an utterance.
+
+    Attributes:
+        emergency: Probability that a human is needed now, 0 to 1.
+        help: Probability that a human is needed now or soon, 0 to 1.
+        category: The likeliest category, given that one is needed.
+    """
+
+    emergency: float
+    help: float
+    category: str
+
+
+class SecondLine:
+    """Judges utterances. Nothing changes after it is made, so any thread may ask.
+
+    Args:
+        urgency: Weights, float, shape (2 ** HASH_BITS, 2): emergency, help.
+        urgency_bias: Shape (2,).
+        calibration: Slope and offset of each head's logit, shape (2, 2).
+        category: Weights, shape (2 ** CATEGORY_BITS, number of categories).
+        category_bias: Shape (number of categories,).
+        categories: Their names.
+        about: Where the numbers come from.
+    """
+
+    def __init__(
+        self,
+        urgency: npt.NDArray[np.float32],
+        urgency_bias: npt.NDArray[np.float32],
+        calibration: npt.NDArray[np.float32],
+        category: npt.NDArray[np.float32],
+        category_bias: npt.NDArray[np.float32],
+        categories: tuple[str, ...],
+        about: dict[str, Any],
+    ) -> None:
+        self._urgency = urgency
+        self._urgency_bias = urgency_bias
+        self._calibration = calibration
+        self._category = category
+        self._category_bias = category_bias
+        self.categories = categories
+        self.about = about
+
+    @classmethod
+    def load(cls, file: Path | None = None) -> SecondLine:
+        """Read the numbers; None: those of this package.
+
+        Raises:
+            SecondLineError: The file is missing, damaged or of another format.
+        """
+        source = file or importlib.resources.files("medbot_llm.resource") / "triage" / FILE_NAME
+        try:
+            with np.load(io.BytesIO(source.read_bytes()), allow_pickle=False) as stored:
+                about = json.loads(str(stored["about"]))
+                if about.get("format") != FORMAT:
+                    raise SecondLineError(
+                        f"{source}: is of format {about.get('format')}, and {FORMAT} is read; "
+                        "train it again with: make triage-train"
+                    )
+                numbers = {name: stored[name].astype(np.float32) for name in _ARRAYS}
+        except SecondLineError:
+            raise
+        except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
+            reason = " ".join(str(error).split())
+            raise SecondLineError(f"{source}: can't be read: {reason}") from None
+        return cls(**numbers, categories=tuple(about["categories"]), about=about)
+
+    def judge(self, text: str) -> Judgement:
+        """Judge one utterance, in any of the languages."""
+        indices, values = features(text)
+        if not len(indices):
+            return Judgement(0.0, 0.0, self.categories[0])
+        logits = values @ self._urgency[indices] + self._urgency_bias
+        logits = logits * self._calibration[:, 0] + self._calibration[:, 1]
+        folded = indices & ((1 << CATEGORY_BITS) - 1)
+        scores = values @ self._category[folded] + self._category_bias
+        emergency, needed = (1 / (1 + math.exp(-max(-30.0, min(30.0, x)))) for x in logits)
+        return Judgement(emergency, max(emergency, needed), self.categories[int(scores.argmax())])
+
+
+_ARRAYS = ("urgency", "urgency_bias", "calibration", "category", "category_bias")
+
+
+def features(text: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Give the hashed n-grams of a text: indices below 2 ** HASH_BITS, and values of length 1
+    together (sublinear counts). Used by the trainer too."""
+    counts = Counter(
+        zlib.crc32(gram.encode("utf-8", "replace")) & ((1 << HASH_BITS) - 1)
+        for gram in _grams(with_digits(canonical(text)))
+    )
+    indices = np.fromiter(counts.keys(), np.int64, len(counts))
+    values = 1 + np.log(np.fromiter(counts.values(), np.float32, len(counts)))
+    norm = float(np.sqrt((values * values).sum())) or 1.0
+    return indices, (values / norm).astype(np.float32)
+
+
+def _grams(text: str) -> Iterator[str]:
+    # Characters of Chinese, one to four, within a run: punctuation parts what is said.
+    for run in _HAN.findall(text):
+        padded = f"^{run}$"
+        for size in (1, 2, 3, 4):
+            for start in range(len(padded) - size + 1):
+                yield padded[start : start + size]
+    for run in _LATIN_RUN.findall(text):
+        words = _WORD.findall(run)
+        for first, second in zip(words, words[1:], strict=False):
+            yield f"{first} {second}"
+        for first, third in zip(words, words[2:], strict=False):
+            yield f"{first} * {third}"
+        for word in words:
+            yield f"w:{word}"
+            padded = f"<{word}>"
+            for size in (3, 4, 5):
+                for start in range(len(padded) - size + 1):
+                    yield padded[start : start + size]
+    for number, unit in _COUNT.findall(text):
+        magnitude = sum(float(number[:9]) > limit for limit in _MAGNITUDES)
+        yield f"n{magnitude}{unit or ''}"

@@ -1,0 +1,220 @@
+"""The triage that stands before everything the robot does: rules first, a learned model second.
+
+`SafetyTriage.assess` judges what was said without the language model, in a few milliseconds:
+
+    canonical text ─▶ slips and sounds ─▶ windows ─▶ rules (triage_rules.py) ─▶ fusion ─▶ result
+                                                 └─▶ second line (second_line.py) ──┘
+
+Long input is judged in overlapping windows, so that chat or an attempt to give the robot orders
+around an emergency does not dilute it, and time stays bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+from typing import Literal
+
+from medbot_llm.domain import PatientGroup
+from medbot_llm.domain import Severity
+from medbot_llm.safety.base import Circumstances
+from medbot_llm.safety.base import TriageResult
+from medbot_llm.safety.fusion import Evidence
+from medbot_llm.safety.fusion import SecondOpinion
+from medbot_llm.safety.fusion import fused
+from medbot_llm.safety.second_line import SecondLine
+from medbot_llm.safety.sounds import Sounds
+from medbot_llm.safety.triage_rules import RANK
+from medbot_llm.safety.triage_rules import RuleBook
+from medbot_llm.safety.triage_rules import Sign
+from medbot_llm.safety.triage_rules import prepared
+from medbot_llm.safety.vital_signs import with_points
+from medbot_llm.text.normal import canonical
+from medbot_llm.text.normal import with_digits
+
+MAX_CHARS = 20_000
+"""Of longer input the beginning and the end are judged, half of this each."""
+WINDOW_CHARS = 320
+"""What is judged at once."""
+OVERLAP_CHARS = 100
+"""What two windows share, so that nothing is cut apart."""
+
+FIRST = (
+    "suicide_self_harm",
+    "pregnancy_danger",
+    "child_danger",
+    "overdose",
+    "anaphylaxis",
+    "wrong_medication_taken",
+    "hypoglycaemia",
+    "fall_injury",
+    "infection_sepsis",
+    "bleeding",
+    "seizure_unconscious",
+    "stroke",
+    "chest_pain",
+    "breathing",
+    "severe_pain",
+    "mental_confusion",
+    "suspected_error",
+    "dose_change_request",
+    "med_refusal",
+    "side_effect_mild",
+    "benign",
+)
+"""Which category is named where several are equally urgent (docs/triage.md)."""
+
+_ORGANS = frozenset(
+    {
+        "breathing",
+        "seizure_unconscious",
+        "infection_sepsis",
+        "wrong_medication_taken",
+        "overdose",
+        "fall_injury",
+        "mental_confusion",
+        "severe_pain",
+    }
+)
+"""With a child as patient these are `child_danger`."""
+_OF_PREGNANCY = frozenset({"bleeding", "seizure_unconscious", "severe_pain", "fall_injury"})
+"""With a pregnant patient these are `pregnancy_danger`."""
+
+_BREAK = re.compile(r"[。!?;\n]|\. |[,、] ?")
+
+
+@lru_cache(maxsize=1)
+def packaged_rules() -> RuleBook:
+    """The rules of this package, read once."""
+    return RuleBook()
+
+
+class SafetyTriage:
+    """Rules and the learned model together. Safe to call from any thread.
+
+    Args:
+        rules: The tables; None: those of this package.
+        second_line: The learned model; "packaged": that of this package; None: rules alone.
+
+    Raises:
+        MedbotError: A table or the model's numbers can't be read.
+    """
+
+    def __init__(
+        self,
+        rules: RuleBook | None = None,
+        second_line: SecondLine | Literal["packaged"] | None = "packaged",
+    ) -> None:
+        self._rules = rules or packaged_rules()
+        self._second_line = SecondLine.load() if second_line == "packaged" else second_line
+        self._sounds = Sounds(self._rules.sound_phrases, self._rules.sound_ordinary)
+        self.name = "rules" if self._second_line is None else "rules+second-line"
+
+    def assess(self, text: str, about: Circumstances) -> TriageResult:
+        """Tell whether a human is needed for what was said, how soon, and why."""
+        best = TriageResult()
+        for window in _windows(self._readable(text)):
+            evidence = self._evidence(window, about)
+            opinion = self._second_line.judge(window) if self._second_line is not None else None
+            result = fused(evidence, opinion)
+            if _comes_before(result.severity, result.category, best.severity, best.category):
+                best = result
+        return best
+
+    def evidence(self, text: str, about: Circumstances) -> Evidence:
+        """What the rules alone find, over all windows."""
+        best = Evidence()
+        for window in _windows(self._readable(text)):
+            found = self._evidence(window, about)
+            if _comes_before(found.severity, found.category, best.severity, best.category):
+                found = replace(found, is_harmless=found.is_harmless or best.is_harmless)
+                best = found
+            elif found.is_harmless:
+                best = replace(best, is_harmless=True, contexts=best.contexts | found.contexts)
+        return best
+
+    def signs(self, text: str) -> Iterator[Sign]:
+        """Everything that the rules see, with what its context makes of it. To explain."""
+        for window in _windows(self._readable(text)):
+            yield from self._rules.read(window).signs
+
+    def opinion(self, text: str) -> SecondOpinion | None:
+        """What the learned model says of the most alarming window; None without a model."""
+        if self._second_line is None:
+            return None
+        judgements = map(self._second_line.judge, _windows(self._readable(text)))
+        return max(judgements, key=lambda judgement: judgement.emergency)
+
+    def _readable(self, text: str) -> str:
+        """Bring text to the form in which it is judged."""
+        if len(text) > MAX_CHARS:
+            text = f"{text[: MAX_CHARS // 2]}\n{text[-MAX_CHARS // 2 :]}"
+        text = prepared(canonical(text))
+        for pattern, meant in self._rules.slips:
+            text = pattern.sub(meant, text)
+        return with_points(with_digits(self._sounds.meant(text)))
+
+    def _evidence(self, window: str, about: Circumstances) -> Evidence:
+        best: Sign | None = None
+        contexts: set[str] = set()
+        agreeing = 0
+        for sign in self._rules.read(window).signs:
+            contexts.update(context.value for context in sign.contexts)
+            if sign.severity is None:
+                continue
+            agreeing += sign.severity is Severity.EMERGENCY
+            if best is None or _comes_before(
+                sign.severity, sign.rule.category, best.severity, best.rule.category
+            ):
+                best = sign
+        if best is None:
+            return Evidence(is_harmless=bool(contexts), contexts=frozenset(contexts))
+        return Evidence(
+            severity=best.severity,
+            category=_category(best.rule.category, best.severity, about.patient_group),
+            rule=best.rule.id,
+            reason=best.rule.reason,
+            is_clear=not best.contexts and (best.rule.is_clear or agreeing > 1),
+            agreeing=agreeing,
+            is_harmless=bool(contexts),
+            contexts=frozenset(contexts),
+            sources=best.rule.source,
+        )
+
+
+def _category(category: str, severity: Severity | None, group: PatientGroup) -> str:
+    if severity is Severity.EMERGENCY:
+        if group is PatientGroup.CHILD and category in _ORGANS:
+            return "child_danger"
+        if group is PatientGroup.PREGNANT and category in _OF_PREGNANCY:
+            return "pregnancy_danger"
+    return category
+
+
+def _comes_before(
+    severity: Severity | None, category: str, other: Severity | None, other_category: str
+) -> bool:
+    if RANK[severity] != RANK[other]:
+        return RANK[severity] > RANK[other]
+    return severity is not None and FIRST.index(category) < FIRST.index(other_category)
+
+
+def _windows(text: str) -> Iterator[str]:
+    """Cut long text into overlapping pieces, at the end of a clause where there is one."""
+    if len(text) <= WINDOW_CHARS + OVERLAP_CHARS:
+        yield text
+        return
+    start = 0
+    while start < len(text):
+        end = min(start + WINDOW_CHARS, len(text))
+        yield text[start:end]
+        if end == len(text):
+            return
+        start = _clause_start(text, end - OVERLAP_CHARS, end - OVERLAP_CHARS // 2)
+
+
+def _clause_start(text: str, low: int, high: int) -> int:
+    match = _BREAK.search(text, low, high)
+    return match.end() if match else low

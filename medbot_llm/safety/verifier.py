@@ -1,0 +1,175 @@
+"""The verifier: every sentence of the model is checked before it is spoken.
+
+The language model words what the rules decided; it may still get a number wrong, allow what the
+label forbids, or promise what no tool does. `SafetyVerifier` reads one sentence at a time against
+the task's labels, the formulary, the interaction rules and the plan's own words, and names the
+rule that it breaks. A blocked sentence is replaced by the plan's words (`dialogue/reply.py`).
+
+What is asked of every sentence, in this order:
+
+    leak          no text of prompts, templates or data            safety/judgements.py
+    identity      no medicine, allergy or name before it is known  here
+    emergencies   no sign of danger played down                    safety/judgements.py
+    advice        no act of resource/verifier/acts.yaml            safety/advice.py
+    allergies, combinations, names, illness, storage               safety/judgements.py
+    dosing        amounts, times and routes as on the label        safety/dosing.py
+
+Rules judge claims, not words: "never take two" passes and "there is no reason not to take two" does
+not (`safety/claims.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from medbot_llm.domain import DeliveryTask
+from medbot_llm.domain import Language
+from medbot_llm.knowledge.formulary import Formulary
+from medbot_llm.knowledge.interactions import Interactions
+from medbot_llm.knowledge.quantities import numbered
+from medbot_llm.knowledge.quantities import read_amounts
+from medbot_llm.safety.advice import acts
+from medbot_llm.safety.advice import check_advice
+from medbot_llm.safety.base import Brief
+from medbot_llm.safety.base import Verdict
+from medbot_llm.safety.claims import Sentence
+from medbot_llm.safety.claims import is_spelled_out
+from medbot_llm.safety.claims import readable
+from medbot_llm.safety.dosing import Statements
+from medbot_llm.safety.dosing import check_dosing
+from medbot_llm.safety.judgements import Combinations
+from medbot_llm.safety.judgements import check_allergy
+from medbot_llm.safety.judgements import check_diagnosis
+from medbot_llm.safety.judgements import check_emergency
+from medbot_llm.safety.judgements import check_leak
+from medbot_llm.safety.judgements import check_storage
+from medbot_llm.safety.judgements import topics
+from medbot_llm.safety.label_facts import DOSE_KINDS
+from medbot_llm.safety.label_facts import TaskFacts
+from medbot_llm.text.normal import canonical
+
+MAX_SENTENCE_CHARS = 600
+"""A spoken sentence is shorter; of a longer one no pattern could be trusted to see the whole."""
+TASKS_KEPT = 64
+"""Labels of so many tasks are kept read; a robot has one at a time."""
+
+_PUNCTUATION = re.compile(r"[\s,.;:!?，。；：！？、'\"「」『』()（）-]+")
+
+
+class SafetyVerifier:
+    """Checks sentences against task, formulary, interaction rules and plan.
+
+    Args:
+        formulary: None: labels alone are the truth, and fewer checks are made.
+        interactions: None: only labels tell what must not be combined.
+
+    Any thread may call `check`.
+
+    Raises:
+        VerifierDataError: A pattern file is missing or broken.
+    """
+
+    name = "rules"
+
+    def __init__(
+        self, formulary: Formulary | None = None, interactions: Interactions | None = None
+    ) -> None:
+        self._formulary = formulary
+        self._combinations = Combinations(formulary, interactions)
+        self._facts = lru_cache(TASKS_KEPT)(self._read)
+        # A broken pattern file is told at the start, not at the first sentence.
+        acts()
+        topics()
+
+    def check(self, sentence: str, language: Language, brief: Brief) -> Verdict:
+        """Tell whether a sentence may be spoken; the verdict's reason is "" where it may."""
+        if not sentence.strip():
+            return Verdict()
+        if len(sentence) > MAX_SENTENCE_CHARS:
+            return Verdict("too_long", f"{len(sentence)} characters in one sentence")
+        if is_spelled_out(sentence):
+            return Verdict("unreadable", "spelled letter by letter")
+        facts = self._facts(brief.task)
+        read = Sentence.read(sentence)
+        verdict = check_leak(canonical(sentence), read)
+        if verdict.blocked:
+            return verdict
+        if not brief.may_disclose:
+            verdict = self._check_disclosure(read, brief, facts)
+            if verdict.blocked:
+                return verdict
+        if self._is_of_plan(read, brief):
+            return Verdict()
+        verdict = self._check_claims(read, brief, facts)
+        if verdict.blocked and verdict.reason in _SAYABLE and self._plan_says(read, brief):
+            return Verdict()
+        return verdict
+
+    def _check_claims(self, sentence: Sentence, brief: Brief, facts: TaskFacts) -> Verdict:
+        statements = Statements(sentence, facts)
+        verdict = check_emergency(sentence, brief)
+        verdict = verdict if verdict.blocked else check_allergy(sentence, statements, self._combinations)
+        verdict = verdict if verdict.blocked else self._combinations.check(sentence, statements)
+        verdict = verdict if verdict.blocked else check_advice(sentence, brief, facts, statements.targets)
+        verdict = verdict if verdict.blocked else self._combinations.check_names(sentence, statements)
+        verdict = verdict if verdict.blocked else check_diagnosis(sentence, statements, brief)
+        verdict = verdict if verdict.blocked else check_storage(sentence, statements)
+        return verdict if verdict.blocked else check_dosing(statements)
+
+    def _read(self, task: DeliveryTask | None) -> TaskFacts:
+        return TaskFacts(task, self._formulary)
+
+    @staticmethod
+    def _is_of_plan(sentence: Sentence, brief: Brief) -> bool:
+        """Whether it is a sentence of the plan, word by word."""
+        bare = _PUNCTUATION.sub("", sentence.text)
+        return any(bare == _PUNCTUATION.sub("", Sentence.read(said).text) for said in brief.said)
+
+    @staticmethod
+    def _plan_says(sentence: Sentence, brief: Brief) -> bool:
+        """Whether every amount of the sentence stands in the plan's words."""
+        if not brief.said:
+            return False
+        said = [a for text in brief.said for a in read_amounts(readable(text))]
+        mine = read_amounts(sentence.text)
+        return bool(mine) and all(
+            any(a.kind == b.kind and a.low == b.low and a.high == b.high for b in said)
+            for a in mine
+        )
+
+    def _check_disclosure(self, sentence: Sentence, brief: Brief, facts: TaskFacts) -> Verdict:
+        """Find what may only be spoken of once the identity is confirmed."""
+        text = sentence.text
+        said = " ".join(readable(words) for words in brief.said)
+
+        def hidden(written: str) -> bool:
+            return written not in said
+
+        for start, end, _ in facts.mentions(text):
+            if hidden(text[start:end]):
+                return Verdict("discloses_before_identity", text[start:end])
+        if self._formulary is not None:
+            for mention in self._formulary.mentions(text):
+                if hidden(mention.text):
+                    return Verdict("discloses_before_identity", mention.text)
+        for amount in read_amounts(text):
+            if amount.kind in DOSE_KINDS and hidden(text[amount.start : amount.end]):
+                return Verdict("discloses_before_identity", text[amount.start : amount.end])
+        task = facts.task
+        if task is None:
+            return Verdict()
+        for private in (task.spoken_name, task.patient_id, *task.allergies, *task.conditions):
+            written = numbered(private)
+            for word in [written, *re.findall(r"[a-z]{5,}|[\u4e00-\u9fff]{2,}", written)]:
+                if len(word) > 1 and word in text and hidden(word) and word not in _EVERYDAY:
+                    return Verdict("discloses_before_identity", word)
+        return Verdict()
+
+
+_SAYABLE = frozenset({"wrong_dose_stated"})
+"""Reasons that the plan's own facts can excuse."""
+_EVERYDAY = frozenset(
+    "allergy allergic known after before years severe first second after since about mild stage type under without "
+    "过敏 先生 女士 小姐 太太 反应 药物 没有".split()
+)
