@@ -44,6 +44,8 @@ LABEL_ANSWERS = frozenset(
     {Intent.WHEN, Intent.HOW_MUCH, Intent.HOW_TO_TAKE, Intent.WHAT_IS_IT, Intent.WITH_FOOD}
 )
 """Questions that the label answers."""
+NO_FOODS = frozenset({"meal"})
+"""Ids of foods.yaml that tell when, not what: "after breakfast"."""
 HALF_INTERVAL_RULES = frozenset({"within_12h", "within_6h", "with_meal_or_skip"})
 """Codes of `Medicine.missed` that the half interval agrees with, for once and twice a day."""
 MAX_MEDICINES = 3
@@ -151,7 +153,8 @@ class Advisor:
                 others.append(_as_written(mention, language))
             elif own not in named:
                 named.append(own)
-        foods = self._names("foods", self._charts.read_foods([text]), language)
+        read = [food for food in self._charts.read_foods([text]) if food.id not in NO_FOODS]
+        foods = self._names("foods", read, language)
         return Heard(tuple(named), tuple(dict.fromkeys([*others, *foods])))
 
     def conflicts_known(self, task: DeliveryTask, language: Language) -> list[Conflict]:

@@ -107,6 +107,21 @@ GARBLE = frozenset(
 )
 """Characters that stand for sounds."""
 GARBLE_SHARE = 0.6
+ABOUT_ONE_MEDICINE = frozenset(
+    {
+        Intent.WHEN,
+        Intent.HOW_MUCH,
+        Intent.HOW_TO_TAKE,
+        Intent.WHAT_FOR,
+        Intent.SIDE_EFFECTS,
+        Intent.STORAGE,
+        Intent.DRIVING,
+        Intent.CRUSH,
+    }
+)
+"""Questions that are about the medicine named in them, not about two things together."""
+HAS_FACTS_OF_ITS_OWN = frozenset({Intent.ALCOHOL, *ABOUT_ONE_MEDICINE})
+"""Questions that the formulary answers where no rule speaks against what is named."""
 RULE_PHRASES = {
     Intent.DOUBLE_DOSE: "double_no",
     Intent.STOP_MEDICINE: "stop_no",
@@ -505,7 +520,9 @@ class Policy:
             words = self._say("which_medicine", candidates=joint.join(heard.candidates))
             return self._planned(words, ReplyKind.CLARIFICATION, call)
         if heard.others and call is None:
-            return self._together(task, text, heard)
+            plan = self._about_others(task, intent, text, heard)
+            if plan is not None:
+                return plan
         medications = heard.delivered or task.medications
         facts = self._facts(task, intent, medications)
         if call is not None:
@@ -551,20 +568,28 @@ class Policy:
             *self.phrases.labels(task, self.language, self.terms),
         )
 
-    def _together(self, task: DeliveryTask, text: str, heard: Heard) -> Plan:
+    def _about_others(
+        self, task: DeliveryTask, intent: Intent, text: str, heard: Heard
+    ) -> Plan | None:
+        """Answer what names another medicine or a food; None: the delivery's own facts do."""
         what = _listed(heard.others, self.language)
+        if intent in ABOUT_ONE_MEDICINE and not heard.delivered:
+            return self._planned(self._say("not_in_delivery", what=what), ReplyKind.ANSWER)
         conflicts = self.advisor.conflicts_said(
             task, self.language, drugs=heard.others, foods=[text]
         )
+        if not conflicts and intent in HAS_FACTS_OF_ITS_OWN:
+            return None
         if not conflicts:
-            return self._planned(self._say("together_nothing_known", what=what), ReplyKind.ANSWER)
-        words: list[str] = []
+            words = self._say("together_nothing_known", what=what)
+            return self._planned(words, ReplyKind.ANSWER)
+        risks: list[str] = []
         for conflict in conflicts[:2]:
-            words += self._say(
+            risks += self._say(
                 "together_risk", what=conflict.what, medicine=conflict.medicine, why=conflict.why
             )
         # The advice at the end is the same for both, and is said once.
-        return self._planned(tuple(dict.fromkeys(reversed(words)))[::-1], ReplyKind.ANSWER)
+        return self._planned(tuple(dict.fromkeys(reversed(risks)))[::-1], ReplyKind.ANSWER)
 
     def _missed_dose(
         self, text: str, intent: Intent, heard: Heard, call: Call | None

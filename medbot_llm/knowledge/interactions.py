@@ -141,6 +141,12 @@ class _Item:
         """The parts, or the item itself."""
         return self.parts or (self,)
 
+    def names(self) -> Iterator[tuple[str, str]]:
+        """Yield all by which a rule can name it."""
+        yield from (("drug", key) for key in self.ids)
+        yield from (("class", key) for key in self.classes)
+        yield from (("food", key) for key in self.foods)
+
     @property
     def ingredients(self) -> frozenset[str]:
         return frozenset(part for medicine in self.medicines for part in medicine.ingredients)
@@ -156,6 +162,12 @@ class _Side:
     others: frozenset[str]
     excepted: frozenset[str]
     members: frozenset[str]
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """Yield all by which an item can fit."""
+        yield from (("drug", key) for key in self.drugs)
+        yield from (("class", key) for key in self.classes)
+        yield from (("food", key) for key in self.foods)
 
     def about(self, item: _Item) -> frozenset[str]:
         """Return what the side is about, as far as the item fits it."""
@@ -243,6 +255,13 @@ class Interactions:
         for row in tables.get("rules", ()):
             rule = self._rule(row)
             self._rules.setdefault(rule.kind, []).append(rule)
+        # Of a thousand rules a few name a given medicine: which, is looked up and not searched.
+        self._pair_rules = [*self._rules["drug_drug"], *self._rules["drug_food"]]
+        self._reach: dict[tuple[str, str], set[int]] = {}
+        for number, rule in enumerate(self._pair_rules):
+            for side in (rule.a, rule.b):
+                for name in side.names():
+                    self._reach.setdefault(name, set()).add(number)
         self._class_terms = Terms(
             [
                 *((term, key) for key, terms in words["class_words"].items() for term in terms),
@@ -456,13 +475,17 @@ class Interactions:
         self._check_pair(first, second, best, "drug_drug")
 
     def _check_pair(self, first: _Item, second: _Item, best: _Best, kind: str) -> None:
-        rules = [*self._rules["drug_drug"], *self._rules["drug_food"]]
         for left in first.each:
             for right in second.each:
+                numbers = sorted(self._rules_of(left) & self._rules_of(right))
+                rules = [self._pair_rules[number] for number in numbers]
                 rule = _told(self._matching(rules, left, right))
                 if rule is not None:
                     named = "drug_food" if rule.kind == "drug_food" else kind
                     best.add(first, second, _finding(rule, named, first, second), preference=1)
+
+    def _rules_of(self, item: _Item) -> set[int]:
+        return set().union(*(self._reach.get(key, ()) for key in item.names()))
 
     def _check_duplicate(self, first: _Item, second: _Item, best: _Best) -> None:
         shared = sorted(first.ingredients & second.ingredients)

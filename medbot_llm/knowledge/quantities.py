@@ -35,7 +35,12 @@ _UNITS: tuple[tuple[str, str, float, str], ...] = (
     ("l", "volume", 1000.0, r"lit(?:er|re)s?|公升|升"),
     ("teaspoon", "volume", ML_PER_TEASPOON, r"teaspoon(?:ful)?s?|tsp|茶匙"),
     ("tablespoon", "volume", ML_PER_TABLESPOON, r"tablespoon(?:ful)?s?|tbsp|汤匙"),
-    ("unit", "activity", 1.0, r"i\.?u\.?(?![a-z])|(?:international )?units?|u(?![a-z0-9])|(?:国际)?单位"),
+    (
+        "unit",
+        "activity",
+        1.0,
+        r"i\.?u\.?(?![a-z])|(?:international )?units?|u(?![a-z0-9])|(?:国际)?单位",
+    ),
     ("percent", "percent", 1.0, r"%|percent"),
     ("meq", "charge", 1.0, r"meq|mmol|毫当量"),
     (
@@ -47,10 +52,20 @@ _UNITS: tuple[tuple[str, str, float, str], ...] = (
     ),
     ("sachet", "sachet", 1.0, r"sachets?|packets?|包|小包"),
     ("drop", "drop", 1.0, r"drops?|gtts?|滴"),
-    ("puff", "puff", 1.0, r"puffs?|sprays?|inhalations?|actuations?|喷|吸(?!收)|下(?=$|[,。;!? ])"),
+    (
+        "puff",
+        "puff",
+        1.0,
+        r"puffs?|sprays?|inhalations?|actuations?|喷|吸(?!收)|下(?=$|[,。;!? ])",
+    ),
     ("patch", "patch", 1.0, r"patch(?:es)?|片贴片|贴片|贴"),
     ("suppository", "suppository", 1.0, r"suppositor(?:y|ies)|颗栓剂?|枚|个栓剂"),
-    ("ampoule", "ampoule", 1.0, r"ampoules?|amps?(?![a-z])|vials?|pens?|syringes?|injections?|支|针|剂"),
+    (
+        "ampoule",
+        "ampoule",
+        1.0,
+        r"ampoules?|amps?(?![a-z])|vials?|pens?|syringes?|injections?|支|针|剂",
+    ),
 )
 _UNIT_OF = {name: (kind, factor) for name, kind, factor, _ in _UNITS}
 _AMOUNT = re.compile(
@@ -210,7 +225,9 @@ class Timing:
 
 _DAY = r"(?:每1?天|每日|1天|1日|天天|日)"
 _FILL = r"(?:(?:早上|早晨|晚上|中午|睡前|早餐后|早餐前|晚餐后|饭后|饭前|随餐|空腹)(?!1次[,、和及]?(?:晚|睡))|都|要|只|需|固定|规律|按时|总共|共|分|各|吃|服用|服|用|使用|点|擦|抹|涂|喷|吸|打|注射|贴|滴|早晚|,| )*"
-_TIMES_EN = r"(?:(?P<n>\d+)(?:\s*(?:-|to|or)\s*(?P<m>\d+))?\s*(?:times|x|×)|(?P<w>once|twice|thrice))"
+_TIMES_EN = (
+    r"(?:(?P<n>\d+)(?:\s*(?:-|to|or)\s*(?P<m>\d+))?\s*(?:times|x|×)|(?P<w>once|twice|thrice))"
+)
 _WORD_TIMES = {"once": 1.0, "twice": 2.0, "thrice": 3.0}
 _CODES = {
     "qd": 1.0,
@@ -289,7 +306,12 @@ _SLOTS = (
     ),
 )
 _MEAL = (
-    (EMPTY, re.compile(r"空腹|空肚子|empty stomach|without food|饭前1小时|1 hour before (?:food|meals?|eating)")),
+    (
+        EMPTY,
+        re.compile(
+            r"空腹|空肚子|empty stomach|without food|饭前1小时|1 hour before (?:food|meals?|eating)"
+        ),
+    ),
     (
         BEFORE_MEAL,
         re.compile(
@@ -409,6 +431,19 @@ def read_timings(text: str) -> list[Timing]:
     return sorted(found, key=lambda timing: timing.start)
 
 
+_BARE_SLOTS = {
+    "morning": MORNING,
+    "am": MORNING,
+    "noon": NOON,
+    "evening": EVENING,
+    "night": EVENING,
+    "pm": EVENING,
+    "bedtime": BEDTIME,
+}
+_BARE_SLOT = re.compile(r"(?<![\d: ]{2})\b(" + "|".join(_BARE_SLOTS) + r")\b")
+"""A label writes "morning and noon" without the small words of a sentence."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How often and when, put together from the statements of a label.
@@ -438,7 +473,9 @@ def read_schedule(*texts: str) -> Schedule:
     for text in texts:
         timings = read_timings(numbered(text))
         counted = [t.per_day for t in timings if t.per_day and not t.at_most]
-        own_slots = frozenset(slot for t in timings for slot in t.slots)
+        own_slots = frozenset(slot for t in timings for slot in t.slots) | frozenset(
+            _BARE_SLOTS[word] for word in _BARE_SLOT.findall(numbered(text))
+        )
         if per_day is None and counted:
             per_day = (min(c[0] for c in counted), max(c[1] for c in counted))
         elif per_day is None and own_slots:
@@ -456,6 +493,8 @@ def read_schedule(*texts: str) -> Schedule:
 
 _EYE, _EAR, _NOSE = r"(?:眼睛?|眼内|结膜)", r"(?:耳朵?|耳道|耳内)", r"(?:鼻子?|鼻孔|鼻腔)"
 _IN = r"(?:in|into|to|up|inside)(?: (?:your|the|each|both|affected|one|left|right|a|his|her|child's)){0,3}"
+MOUTH = "mouth"
+"""Said of whatever goes into the mouth; no route of a label."""
 _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "oral",
@@ -464,11 +503,22 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"|口服|吞服|吞下|吞(?=\d|整|药|掉|进|了它)|吞食|整(?:颗|粒|片)吞|喝(?:下|掉|药|了它|进)|嘴巴?(?:吃|吞)|服下"
         ),
     ),
-    ("sublingual", re.compile(r"\bunder (?:your|the|his|her) tongue\b|\bsublingual(?:ly)?\b|舌(?:头)?(?:底)?下")),
+    (
+        MOUTH,
+        re.compile(
+            r"\b(?:in|into) (?:your|the) mouth\b(?! ?piece)|\beat (?:it|this|the \w+)\b|(?:可以|能)吃(?=$|[,。;!的]|下|掉)|吃(?:下去|掉|进去)|放(?:在|进|到)嘴"
+        ),
+    ),
+    (
+        "sublingual",
+        re.compile(
+            r"\bunder (?:your|the|his|her) tongue\b|\bsublingual(?:ly)?\b|舌(?:头)?(?:底)?下"
+        ),
+    ),
     (
         "ophthalmic",
         re.compile(
-            rf"\b{_IN} eyes?\b|[点滴]{{1,2}}(?:药)?(?:\d滴)?(?:在|入|到|进|于|左|右|双|两)*[^,。;耳鼻]{{0,3}}{_EYE}|{_EYE}(?:里|内)?(?:各|每次)?[点滴]|点眼|\beye drops?\b(?= (?:in|into))"
+            rf"\b{_IN} eyes?\b|[点滴擦涂抹挤]{{1,2}}(?:药)?(?:\d滴)?(?:在|入|到|进|于|左|右|双|两)*[^,。;耳鼻]{{0,3}}{_EYE}|{_EYE}(?:里|内)?(?:各|每次)?[点滴]|点眼|\beye drops?\b(?= (?:in|into))"
         ),
     ),
     (
@@ -485,7 +535,9 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
     (
         "inhaled",
-        re.compile(r"\binhal(?:e|ing)\b|\bbreathe (?:it|the medicine|this) in\b|吸入(?!性)|吸\d(?:下|喷|口)|用嘴(?:巴)?吸"),
+        re.compile(
+            r"\binhal(?:e|ing)\b|\bbreathe (?:it|the medicine|this) in\b|吸入(?!性)|吸\d(?:下|喷|口)|用嘴(?:巴)?吸"
+        ),
     ),
     (
         "topical",
@@ -501,26 +553,56 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"\b(?:in|into|up)(?: (?:your|the))? (?:rectum|anus|bottom|back passage|behind)\b|\brectally\b|塞(?:在|入|进|到)*[^,。;]{0,2}(?:肛门|直肠|屁股|屁眼)|肛门(?:内|里)?(?:塞|放|给)|肛塞|塞肛"
         ),
     ),
-    ("vaginal", re.compile(r"\b(?:in|into)(?: (?:your|the))? vagina\b|\bvaginally\b|塞(?:在|入|进|到)*[^,。;]{0,2}阴道|阴道(?:内|里)?(?:塞|放|给)")),
+    (
+        "vaginal",
+        re.compile(
+            r"\b(?:in|into)(?: (?:your|the))? vagina\b|\bvaginally\b|塞(?:在|入|进|到)*[^,。;]{0,2}阴道|阴道(?:内|里)?(?:塞|放|给)"
+        ),
+    ),
     ("subcutaneous", re.compile(r"\bunder (?:your|the) skin\b|\bsubcutaneous(?:ly)?\b|皮下")),
-    ("intramuscular", re.compile(r"\b(?:in|into)(?: (?:your|the|a))? muscle\b|\bintramuscular(?:ly)?\b|肌肉注射|(?:打|注)(?:在|进|入)肌肉")),
+    (
+        "intramuscular",
+        re.compile(
+            r"\b(?:in|into)(?: (?:your|the|a))? muscle\b|\bintramuscular(?:ly)?\b|肌肉注射|(?:打|注)(?:在|进|入)肌肉"
+        ),
+    ),
     (
         "intravenous",
-        re.compile(r"\b(?:in|into|through)(?: (?:your|the|a))? vein\b|\bintravenous(?:ly)?\b|静脉(?:注射|输注|点滴)|打点滴|\biv (?:drip|push|line)\b"),
+        re.compile(
+            r"\b(?:in|into|through)(?: (?:your|the|a))? vein\b|\bintravenous(?:ly)?\b|静脉(?:注射|输注|点滴)|(?:打|注射?|推)(?:在|到|进|入)[^,。;]{0,3}静脉|打点滴|\biv (?:drip|push|line)\b"
+        ),
     ),
-    ("injected", re.compile(r"\binject(?:ed|ing)?\b(?! ?(?:pen|site))|注射(?!部位|处|针|器|笔)|打(?:针|在肚|在大腿|到肚)|用针(?:筒)?打")),
+    (
+        "injected",
+        re.compile(
+            r"\binject(?:ed|ing)?\b(?! ?(?:pen|site))|注射(?!部位|处|针|器|笔)|打(?:针|在肚|在大腿|到肚)|用针(?:筒)?打"
+        ),
+    ),
 )
 _LABEL_ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("sublingual", re.compile(r"(?<![a-z])sl(?![a-z])|sublingual|under the tongue|舌下")),
     ("buccal", re.compile(r"buccal|颊")),
-    ("oral", re.compile(r"(?<![a-z])p\.?o\.?(?![a-z])|oral(?!ly disinteg)|by mouth|口服|内服|per os|(?<![a-z])ng(?![a-z])")),
+    (
+        "oral",
+        re.compile(
+            r"(?<![a-z])p\.?o\.?(?![a-z])|oral(?!ly disinteg)|by mouth|口服|内服|per os|(?<![a-z])ng(?![a-z])"
+        ),
+    ),
     ("ophthalmic", re.compile(r"ophth|eye|ocular|眼")),
     ("otic", re.compile(r"otic(?![a-z])|(?<![a-z])ears?(?![a-z])|aural|耳")),
     ("nasal", re.compile(r"nasal|nose|nostril|鼻")),
     ("inhaled", re.compile(r"inhal|(?<![a-z])inh(?![a-z])|nebuli|吸入|雾化|喷雾吸")),
     ("transdermal", re.compile(r"transdermal|patch|经皮|穿皮|贴片|贴布")),
-    ("topical", re.compile(r"topical|(?<![a-z])ext(?![a-z])|external|skin(?! test)|cutaneous|外用|涂|擦|患部|皮肤")),
-    ("rectal", re.compile(r"rectal|(?<![a-z])(?:pr|supp)(?![a-z])|suppositor|anal|直肠|肛|塞剂|栓剂")),
+    (
+        "topical",
+        re.compile(
+            r"topical|(?<![a-z])ext(?![a-z])|external|skin(?! test)|cutaneous|外用|涂|擦|患部|皮肤"
+        ),
+    ),
+    (
+        "rectal",
+        re.compile(r"rectal|(?<![a-z])(?:pr|supp)(?![a-z])|suppositor|anal|直肠|肛|塞剂|栓剂"),
+    ),
     ("vaginal", re.compile(r"vagin|pessar|(?<![a-z])(?:pv|vag)(?![a-z])|阴道")),
     ("subcutaneous", re.compile(r"subcut|(?<![a-z])s\.?[cq]\.?(?![a-z])|under the skin|皮下")),
     ("intramuscular", re.compile(r"intramusc|(?<![a-z])i\.?m\.?(?![a-z])|肌肉|肌注")),
@@ -531,14 +613,28 @@ _FORM_ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("ophthalmic", re.compile(r"eye (?:drops?|ointment|gel)|ophthalmic|点眼|眼药|眼膏|眼用")),
     ("otic", re.compile(r"ear drops?|otic|耳滴|滴耳|耳药")),
     ("nasal", re.compile(r"nasal|nose|鼻喷|喷鼻|鼻用")),
-    ("inhaled", re.compile(r"inhal|evohaler|turbuhaler|accuhaler|diskus|respimat|nebul|吸入|喷雾|定量")),
+    (
+        "inhaled",
+        re.compile(r"inhal|evohaler|turbuhaler|accuhaler|diskus|respimat|nebul|吸入|喷雾|定量"),
+    ),
     ("rectal", re.compile(r"suppositor|enema|栓剂|塞剂|灌肠")),
     ("vaginal", re.compile(r"vaginal|pessar|阴道")),
     ("transdermal", re.compile(r"patch|贴片|贴布")),
-    ("topical", re.compile(r"cream|ointment|lotion|(?<![a-z])gel(?![a-z])|乳膏|药膏|软膏|凝胶|乳液")),
-    ("injected", re.compile(r"inject|insulin|flexpen|kwikpen|solostar|syringe|注射|针剂|胰岛素|预填")),
+    (
+        "topical",
+        re.compile(r"cream|ointment|lotion|(?<![a-z])gel(?![a-z])|乳膏|药膏|软膏|凝胶|乳液"),
+    ),
+    (
+        "injected",
+        re.compile(r"inject|insulin|flexpen|kwikpen|solostar|syringe|注射|针剂|胰岛素|预填"),
+    ),
     ("sublingual", re.compile(r"sublingual|舌下")),
-    ("oral", re.compile(r"tab(?:let)?s?(?![a-z])|caps?(?:ule)?s?(?![a-z])|syrup|suspension|oral|sachet|powder|锭|胶囊|糖浆|口服|药水|颗粒|散剂")),
+    (
+        "oral",
+        re.compile(
+            r"tab(?:let)?s?(?![a-z])|caps?(?:ule)?s?(?![a-z])|syrup|suspension|oral|sachet|powder|锭|胶囊|糖浆|口服|药水|颗粒|散剂"
+        ),
+    ),
 )
 INJECTED = frozenset({"subcutaneous", "intramuscular", "intravenous", "injected"})
 _AGREEING = {
@@ -590,6 +686,8 @@ def read_label_routes(route: str, *fallbacks: str) -> frozenset[str]:
 
 def routes_agree(label: frozenset[str], said: str) -> bool:
     """Tell whether a route may be said of a medicine with the routes of its label."""
+    if said == MOUTH:
+        return bool(label & {"oral", "sublingual", "buccal", "inhaled"})
     return any(said in _AGREEING.get(route, frozenset({route})) for route in label)
 
 
@@ -604,8 +702,12 @@ _RANGE_START = re.compile(r"([一二两三四五六七八九十])(?=(?:到|至|-
 _RANGE_START_EN = re.compile(r"\b(one|half|two|three|four)(?= (?:to|or) \d)")
 _EN_VALUES = {"one": "1", "half": "0.5", "two": "2", "three": "3", "four": "4"}
 _PERCENT = re.compile(r"百分之(?:(\d+(?:\.\d+)?)|([零一二三四五六七八九十百点]+))")
-_FRACTION = re.compile(r"(?<![\d/.])(\d+ )?([13])/([234])(?=\s*(?:of an? |an? )?(?:tab|pill|cap|颗|粒|片|锭|#|sachet|包))")
-_MORE_COUNTED = re.compile(r"([一两二三四五])(?=整?(?:整颗|整粒|整片|整锭|大颗|小颗|份|餐))|([两二三四五])(?=(?:份|餐|大颗|小颗|整颗|粒药|种剂量|剂量|次份|次的))")
+_FRACTION = re.compile(
+    r"(?<![\d/.])(\d+ )?([13])/([234])(?=\s*(?:of an? |an? )?(?:tab|pill|cap|颗|粒|片|锭|#|sachet|包))"
+)
+_MORE_COUNTED = re.compile(
+    r"([一两二三四五])(?=整?(?:整颗|整粒|整片|整锭|大颗|小颗|份|餐))|([两二三四五])(?=(?:份|餐|大颗|小颗|整颗|粒药|种剂量|剂量|次份|次的))"
+)
 
 
 def _finish_numbers(text: str) -> str:
@@ -631,7 +733,9 @@ def _values(written: str, kind: str) -> list[float]:
 def _per(written: str | None) -> tuple[str, float]:
     if not written:
         return "", 1.0
-    match = re.search(r"(\d+(?:\.\d+)?)?\s*([a-z]+|[\u4e00-\u9fff]+)$", written.replace("per ", ""))
+    match = re.search(
+        r"(\d+(?:\.\d+)?)?\s*([a-z]+|[\u4e00-\u9fff]+)$", written.replace("per ", "")
+    )
     if match is None:
         return "", 1.0
     name = match[2].removeprefix("每")

@@ -22,14 +22,32 @@ from medbot_llm.safety.claims import words
 from medbot_llm.safety.label_facts import LabelFacts
 from medbot_llm.safety.label_facts import TaskFacts
 
-FRAMES = ("forbidden", "denied", "harm", "question", "referred", "antecedent", "reported", "reaction")
+FRAMES = (
+    "forbidden",
+    "denied",
+    "harm",
+    "question",
+    "referred",
+    "antecedent",
+    "reported",
+    "reaction",
+)
 
-_MAKES_UP = re.compile(r"miss|make up|making up|catch|compensat|forg|doubl|twice|extra|more|补|漏|忘|加倍|双倍|2倍|倍|多|再|下次|下1次|回来")
-_CRUSHING = re.compile(r"crush|grind|pound|mash|open|磨|压|捣|敲|弄|打|剁|碾|研|剥|拆|剪|掰|切|胶囊")
+_MAKES_UP = re.compile(
+    r"miss|make up|making up|catch|compensat|forg|doubl|twice|extra|more|补|漏|忘|加倍|双倍|2倍|倍|多|再|下次|下1次|回来"
+)
+_CRUSHING = re.compile(
+    r"crush|grind|pound|mash|open|磨|压|捣|敲|弄|打|剁|碾|研|剥|拆|剪|掰|切|胶囊"
+)
 _SPLITTING = re.compile(r"cut|split|break|snap|halve|divide|剥|切|掰|剪|分|折|对|半|0\.5|half")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_SYMPTOM = re.compile(r"pain|fever|symptom|hurt|better|need|itch|cough|nausea|sleep|痛|烧|症状|舒服|需要|痒|咳|吐|好了|睡|不吃")
-_HOURS = re.compile(r"(\d+(?:\.\d+)?)(?: ?(?:-|to|到|至|~) ?\d+)? ?(?:hours?|hrs?|个?小时|个?钟头)")
+_SYMPTOM = re.compile(
+    r"pain|fever|symptom|hurt|better|need|itch|cough|nausea|sleep|痛|烧|症状|舒服|需要|痒|咳|吐|好了|睡|不吃"
+)
+_MINUTES = re.compile(r"(\d+) ?(?:minutes?|mins?|分钟)")
+_HOURS = re.compile(
+    r"(\d+(?:\.\d+)?)(?: ?(?:-|to|到|至|~) ?\d+)? ?(?:hours?|hrs?|个?小时|个?钟头)"
+)
 
 
 @dataclass(frozen=True)
@@ -123,9 +141,7 @@ def check_advice(
     return Verdict()
 
 
-def _is_labelled(
-    act: Act, said: str, sentence: Sentence, targets: Sequence[LabelFacts]
-) -> bool:
+def _is_labelled(act: Act, said: str, sentence: Sentence, targets: Sequence[LabelFacts]) -> bool:
     """Whether what looks like a change is what the label asks for."""
     if not targets:
         return False
@@ -133,6 +149,9 @@ def _is_labelled(
         numbers = [float(n) for n in _NUMBER.findall(said)] or [2.0]
         return any(_counts(facts, max(numbers)) for facts in targets)
     if act.id == "extra-dose":
+        minutes = set(_MINUTES.findall(sentence.text))
+        if any(minutes & set(_MINUTES.findall(facts.text)) for facts in targets):
+            return True
         apart = [float(h) for h in _HOURS.findall(sentence.text)]
         times = [facts.schedule.times_high for facts in targets if facts.schedule.per_day]
         return bool(apart and times) and min(apart) * 1.05 >= 24 / max(min(times), 1 / 30)

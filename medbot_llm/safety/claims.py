@@ -48,7 +48,35 @@ _SPELLED = re.compile(r"\b(?:[a-z][ .\-_·]){2,}[a-z]\b")
 _BETWEEN_HAN = re.compile(rf"(?<=[{_HAN}])[.\-_·•~/|'\"+^=]+(?=[{_HAN}])")
 _MIXED_TOKEN = re.compile(r"(?<![a-z0-9])(?=[a-z0-9@$]*[a-z])(?=[a-z0-9@$]*[0-9@$])[a-z0-9@$]{3,}")
 _LEET_WORDS = frozenset(
-    ["stop", "take", "double", "dose", "doses", "tablets", "tablet", "pills", "pill", "two", "safe", "doctor", "nurse", "extra", "skip", "half", "more", "another", "guarantee", "notified", "called", "alerted", "ibuprofen", "aspirin", "alcohol", "okay", "fine"]
+    [
+        "stop",
+        "take",
+        "double",
+        "dose",
+        "doses",
+        "tablets",
+        "tablet",
+        "pills",
+        "pill",
+        "two",
+        "safe",
+        "doctor",
+        "nurse",
+        "extra",
+        "skip",
+        "half",
+        "more",
+        "another",
+        "guarantee",
+        "notified",
+        "called",
+        "alerted",
+        "ibuprofen",
+        "aspirin",
+        "alcohol",
+        "okay",
+        "fine",
+    ]
 )
 _CLAUSE_END = re.compile(
     r"[,;:.!?()\[\]\n—…](?!\d)|(?<!\d)[,.](?=\d)|[，；：。！？]|"
@@ -70,7 +98,9 @@ def load_yaml(name: str, directory: Path | None = None) -> Any:
         VerifierDataError: It is missing or no YAML.
     """
     folder = (
-        importlib.resources.files("medbot_llm.resource") / FOLDER if directory is None else directory
+        importlib.resources.files("medbot_llm.resource") / FOLDER
+        if directory is None
+        else directory
     )
     path = folder / f"{name}.yaml"
     try:
@@ -83,7 +113,9 @@ def load_yaml(name: str, directory: Path | None = None) -> Any:
 class Patterns:
     """Alternatives in two scripts; those of a script that a text has not are not tried."""
 
-    def __init__(self, latin: tuple[re.Pattern[str], ...], han: tuple[re.Pattern[str], ...]) -> None:
+    def __init__(
+        self, latin: tuple[re.Pattern[str], ...], han: tuple[re.Pattern[str], ...]
+    ) -> None:
         self._latin = latin
         self._both = tuple(dict.fromkeys((*latin, *han)))
         self._han = han
@@ -377,9 +409,9 @@ class Sentence:
         if re.match(r"\w+ing\b", self.text[start:]) and frames().topic.search(before):
             return True
         clause = self.clause(start)
-        return bool(re.search(r"(?:的话|的时候|(?<![睡饭餐])前|时)[,，]?$", clause.strip())) and not re.search(
-            r"就|可以|直接", before
-        )
+        return bool(
+            re.search(r"(?:的话|的时候|(?<![睡饭餐])前|时)[,，]?$", clause.strip())
+        ) and not re.search(r"就|可以|直接", before)
 
     def is_reported(self, start: int) -> bool:
         """Whether the words are somebody's: "you said that you took two"."""
@@ -398,7 +430,12 @@ class Sentence:
         if clause.endswith("?") or re.search(r"[吗么呢][?,.!。]?$", clause):
             return bool(frames().question.search(clause))
         rest = self.text[first:]
-        return bool(re.match(r"(?:and |so |sorry |excuse me )?(?:did|have you|has|were|was|are you|do you)\b", clause)) or bool(
+        return bool(
+            re.match(
+                r"(?:and |so |sorry |excuse me )?(?:did|have you|has|were|was|are you|do you)\b",
+                clause,
+            )
+        ) or bool(
             re.search(r"^(?:您|你|请问)(?:刚才|刚刚|今天|之前)?(?:是不是|有没有|是否)", rest)
         )
 

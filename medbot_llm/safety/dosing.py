@@ -64,7 +64,9 @@ _TAKING = re.compile(
     r"\b(?:take|takes|taken|taking|use|used|using|apply|applied|inject\w*|inhale\w*|swallow\w*|put|instil\w*|drops? in|dose|doses|give|given|due|scheduled|prescribed|directed|label|tablets?|pills?|capsules?|puffs?|drops?|units|mg|one|1|it is|it's|medicine|medication)\b"
     r"|吃|服|用|打|注射|点|擦|涂|抹|喷|吸|贴|滴|塞|药|颗|粒|片|锭|每次|1次|次|剂量|标签|药袋"
 )
-_INCOMPLETE = re.compile(r"\b(?:or|not|instead|rather|either|avoid|may|might|sometimes|can make)\b|或|还是|不(?!适)|别|可能|避免|会(?:有|让|使|出现|想|头|嗜)")
+_INCOMPLETE = re.compile(
+    r"\b(?:or|not|instead|rather|either|avoid|may|might|sometimes|can make)\b|或|还是|不(?!适)|别|可能|避免|会(?:有|让|使|出现|想|头|嗜)"
+)
 _EFFECT = re.compile(
     r"\b(?:may|might|can|could) (?:make|cause|feel|keep|wake|occur|happen|be|notice|last|get)|\b(?:blood sugar|blood pressure|dizz\w+|sleepy|drows\w+|urine|urinate|tired|toilet|stand up|get up|side effects?|awake|felt|slept|effect)\b|血糖|血压(?:高|低|值)|头晕|起身|起床时|小便|夜尿|睡不|副作用|想睡|嗜睡|上厕所|起来"
 )
@@ -73,12 +75,16 @@ _ONLY_NEED = re.compile(
     r"|\b(?:only|just|take it|take this|use it) (?:take (?:it|this|one) |use (?:it|this) |it )?(?:when|if|as|whenever) (?:you |it |your )?(?:need|feel|have|are|get|hurts?|pain|is (?:bad|high|up)|necessary|required)[^,.;]{0,20}|\bas needed\b|\bwhen needed\b"
     r"|(?:有|等|会|很|真的|不|觉得|只有)?(?:痛|不舒服|难过|症状|发作|头晕|血压高|需要|必要|高起来)(?:的?时候?|时|了)?(?:才|再)(?:需要|要|去)?(?:吃|服|用|打|点|擦|喷)|需要时(?:才|再)?(?:吃|服用|服|使用|用)"
 )
-_APART = re.compile(r"(?:at least|minimum|less than|within|隔|间隔|相隔|至少|不到|少于)[^,.;]{0,10}$")
+_APART = re.compile(
+    r"(?:at least|minimum|less than|within|隔|间隔|相隔|至少|不到|少于)[^,.;]{0,10}$"
+)
 
 
 def states_nothing(sentence: Sentence, start: int, end: int) -> bool:
     """Whether an amount, time or route is forbidden, denied, asked, or otherwise not stated."""
-    return is_harmless(sentence, start, end, _FRAMES) or sentence.is_negated(start, *NEGATION_REACH)
+    return is_harmless(sentence, start, end, _FRAMES) or sentence.is_negated(
+        start, *NEGATION_REACH
+    )
 
 
 class Statements:
@@ -132,7 +138,9 @@ def check_amounts(statements: Statements) -> Verdict:
     for amount in amounts:
         text = sentence.text
         before, after = text[: amount.start], text[amount.end :]
-        if amount.kind == "percent" and (_FREE_PERCENT.match(after) or not _has(statements, "percent")):
+        if amount.kind == "percent" and (
+            _FREE_PERCENT.match(after) or not _has(statements, "percent")
+        ):
             continue
         if amount.kind in SOLIDS and (_PACK.search(before) or _PACK_AFTER.match(after)):
             continue
@@ -145,10 +153,18 @@ def check_amounts(statements: Statements) -> Verdict:
             continue
         labels = statements.about(amount.start, amount.end)
         per_day = (
-            amount.per == "day" or bool(_PER_DAY_AFTER.match(after)) or bool(_PER_DAY_BEFORE.search(before[-30:]))
+            amount.per == "day"
+            or bool(_PER_DAY_AFTER.match(after))
+            or bool(_PER_DAY_BEFORE.search(before[-30:]))
         )
         agreed = [
-            _agrees(amount, label, per_day, at_most, bool(_DOSE_BEFORE.search(before[-20:])) and not has_count)
+            _agrees(
+                amount,
+                label,
+                per_day,
+                at_most,
+                bool(_DOSE_BEFORE.search(before[-20:])) and not has_count,
+            )
             for label in labels
         ]
         fits = any(agreed) if not statements.mentions or len(labels) == 1 else all(agreed)
@@ -161,7 +177,9 @@ def _has(statements: Statements, kind: str) -> bool:
     return any(kind in label.single for label in statements.facts.labels)
 
 
-def _agrees(amount: Amount, label: LabelFacts, per_day: bool, at_most: bool, is_dose: bool) -> bool:
+def _agrees(
+    amount: Amount, label: LabelFacts, per_day: bool, at_most: bool, is_dose: bool
+) -> bool:
     if amount.per == "kg":
         return f"{amount.low:g}" in label.text and "kg" in label.text
     if amount.per == "ml":
@@ -173,13 +191,24 @@ def _agrees(amount: Amount, label: LabelFacts, per_day: bool, at_most: bool, is_
     if at_most:
         return _within_ceiling(amount, label, per_day)
     if per_day:
+        if amount.agrees(label.limits.get(amount.kind, [])):
+            return True
         agreed = label.may_say(amount, label.daily)
         if agreed is not None:
-            return agreed or (label.schedule.per_day is None and bool(label.may_say(amount, label.single)))
-    ranges = label.dose if is_dose and amount.kind == "mass" and label.dose.get("mass") else label.single
+            return agreed or (
+                label.schedule.per_day is None and bool(label.may_say(amount, label.single))
+            )
+    ranges = (
+        label.dose
+        if is_dose and amount.kind == "mass" and label.dose.get("mass")
+        else label.single
+    )
     agreed = label.may_say(amount, ranges)
     if agreed is not None:
         return agreed
+    if amount.kind == "ampoule" and label.dose and amount.low == 1:
+        # A dose in mg that comes ready in a syringe is one injection.
+        return True
     # Nothing of this kind on the label: puffs of a tablet, or a label that says nothing at all.
     return amount.kind not in DOSE_KINDS
 
@@ -188,9 +217,12 @@ def _within_ceiling(amount: Amount, label: LabelFacts, per_day: bool) -> bool:
     ranges = label.daily if per_day else label.single
     kinds = SOLIDS if amount.kind in SOLIDS else {amount.kind}
     highest = [high for kind in kinds for _, high in ranges.get(kind, [])]
+    highest += [high for kind in kinds for _, high in label.limits.get(kind, [])]
     if per_day and label.medicine is not None:
         for dose in label.medicine.doses:
-            factor = {"mg": ("mass", 1.0), "g": ("mass", 1000.0), "mcg": ("mass", 0.001)}.get(dose.unit)
+            factor = {"mg": ("mass", 1.0), "g": ("mass", 1000.0), "mcg": ("mass", 0.001)}.get(
+                dose.unit
+            )
             if factor and factor[0] == amount.kind and dose.max_daily:
                 highest.append(dose.max_daily * factor[1])
     return not highest or amount.low <= max(highest) * (1 + EPSILON)
@@ -204,7 +236,9 @@ def check_timings(statements: Statements) -> Verdict:
     slots_said: dict[int, set[str]] = {}
     for timing in read_timings(sentence.text):
         clause = sentence.clause(timing.start)
-        if _NOT_TAKING.search(clause) and not re.search(r"\b(?:take|use) (?:it|this|your (?:medicine|tablet))|吃药|服药", clause):
+        if _NOT_TAKING.search(clause) and not re.search(
+            r"\b(?:take|use) (?:it|this|your (?:medicine|tablet))|吃药|服药", clause
+        ):
             continue
         if states_nothing(sentence, timing.start, timing.end) and not timing.at_most:
             continue
@@ -214,10 +248,16 @@ def check_timings(statements: Statements) -> Verdict:
         all_fit = not any(problems)
         if not (some_fit if not statements.mentions or len(labels) == 1 else all_fit):
             return Verdict("wrong_frequency", next(p for p in problems if p))
-        if timing.slots and not timing.per_day and not _INCOMPLETE.search(clause) and len(labels) == 1:
+        if (
+            timing.slots
+            and not timing.per_day
+            and not _INCOMPLETE.search(clause)
+            and len(labels) == 1
+        ):
             slots_said.setdefault(id(labels[0]), set()).update(_merged(timing.slots))
             schedule = labels[0].schedule
-            if schedule.per_day and len(slots_said[id(labels[0])]) > schedule.times_high + EPSILON:
+            most = max(1.0, schedule.times_high)
+            if schedule.per_day and len(slots_said[id(labels[0])]) > most + EPSILON:
                 said = ", ".join(sorted(slots_said[id(labels[0])]))
                 return Verdict("wrong_frequency", f"{said}, and the label says less often")
     for match in _ONLY_NEED.finditer(sentence.text):
@@ -240,9 +280,15 @@ def _timing_problem(timing: Timing, label: LabelFacts, clause: str, sentence: Se
     if timing.per_day and schedule.per_day:
         low, high = timing.per_day
         if timing.at_most:
-            return "" if high <= schedule.times_high + EPSILON else f"{written}: more than the label"
+            return (
+                "" if high <= schedule.times_high + EPSILON else f"{written}: more than the label"
+            )
         if timing.interval and _APART.search(text[: timing.start]):
-            return "" if high <= schedule.times_high + EPSILON else f"{written}: closer than the label"
+            return (
+                ""
+                if high <= schedule.times_high + EPSILON
+                else f"{written}: closer than the label"
+            )
         fits = low >= schedule.times_low - EPSILON and high <= schedule.times_high + EPSILON
         if not fits and low < 1 and re.search(r"小时|hour", written):
             fits = abs(low - schedule.times_low) < EPSILON
@@ -250,14 +296,18 @@ def _timing_problem(timing: Timing, label: LabelFacts, clause: str, sentence: Se
     if timing.per_day and not schedule.per_day:
         if schedule.as_needed and not re.search(r"each|every|每|qd|bid|tid", written):
             return ""
-        return f"{written}: the label does not say how often" if not _formulary_allows(timing, label) else ""
+        return (
+            f"{written}: the label does not say how often"
+            if not _formulary_allows(timing, label)
+            else ""
+        )
     if timing.every_day and schedule.per_day and schedule.times_high < 1 - EPSILON:
         return f"{written}: the label says less often"
     if timing.slots and not timing.per_day:
         expected = label.expected_slots
         if (
             expected
-            and schedule.times_high <= 1 + EPSILON
+            and (schedule.slots or schedule.times_high <= 1 + EPSILON)
             and not (_merged(timing.slots) & _merged(expected))
             and _TAKING.search(clause)
             and not _INCOMPLETE.search(clause)
@@ -293,7 +343,18 @@ def _meal_problem(timing: Timing, label: LabelFacts, clause: str, text: str, wri
 def _formulary_allows(timing: Timing, label: LabelFacts) -> bool:
     if label.medicine is None or timing.per_day is None:
         return False
-    times = {"QD": 1, "HS": 1, "BID": 2, "Q12H": 2, "TID": 3, "Q8H": 3, "QID": 4, "Q6H": 4, "Q4H": 6, "QOD": 0.5}
+    times = {
+        "QD": 1,
+        "HS": 1,
+        "BID": 2,
+        "Q12H": 2,
+        "TID": 3,
+        "Q8H": 3,
+        "QID": 4,
+        "Q6H": 4,
+        "Q4H": 6,
+        "QOD": 0.5,
+    }
     known = [times[f] for dose in label.medicine.doses for f in dose.frequencies if f in times]
     return any(abs(timing.per_day[0] - value) < EPSILON for value in known)
 
@@ -315,7 +376,9 @@ def check_routes(statements: Statements) -> Verdict:
         labels = [f for f in statements.about(said.start, said.end) if f.routes]
         if labels and not any(routes_agree(label.routes, said.route) for label in labels):
             written = sentence.text[said.start : said.end].strip()
-            return Verdict("wrong_route", f"{written}: the label says {', '.join(sorted(labels[0].routes))}")
+            return Verdict(
+                "wrong_route", f"{written}: the label says {', '.join(sorted(labels[0].routes))}"
+            )
     for pattern, allowed in ((_CHEW, "may_be_chewed"), (_DISSOLVE, "may_be_dissolved")):
         for match in pattern.finditer(sentence.text):
             if states_nothing(sentence, match.start(), match.end()):

@@ -40,6 +40,7 @@ class Topics:
     patterns: dict[str, Patterns]
     purposes: tuple[tuple[Patterns, tuple[str, ...]], ...]
     clashes: dict[str, tuple[str, ...]]
+    waived: tuple[tuple[Patterns, Patterns], ...]
 
     def __getitem__(self, path: str) -> Patterns:
         return self.patterns[path]
@@ -59,16 +60,36 @@ def topics() -> Topics:
         elif entry and isinstance(entry[0], str):
             compiled[path] = known.compile(entry, f"topics.yaml: {path}")
 
-    walk({k: v for k, v in table.items() if k not in ("purpose", "food_clash")}, "")
+    walk({k: v for k, v in table.items() if k not in _OTHER_TABLES}, "")
     purposes = tuple(
         (known.compile(entry["words"], "topics.yaml: purpose"), tuple(entry["atc"]))
         for entry in table["purpose"]
     )
     clashes = {food: tuple(atc) for food, atc in table["food_clash"].items()}
-    return Topics(compiled, purposes, clashes)
+    waived = tuple(
+        (
+            known.compile(entry["label"], "topics.yaml: label_clash"),
+            known.compile(entry["said"], "topics.yaml: label_clash"),
+        )
+        for entry in table["label_clash"]
+    )
+    return Topics(compiled, purposes, clashes, waived)
 
 
-FOODS = ("alcohol", "grapefruit", "dairy", "caffeine", "vitamin_k", "potassium", "juice", "tyramine", "licorice", "antacid", "smoking")
+_OTHER_TABLES = frozenset({"purpose", "food_clash", "label_clash"})
+FOODS = (
+    "alcohol",
+    "grapefruit",
+    "dairy",
+    "caffeine",
+    "vitamin_k",
+    "potassium",
+    "juice",
+    "tyramine",
+    "licorice",
+    "antacid",
+    "smoking",
+)
 _ALLOWED_BY_MENTION = frozenset({"alcohol", "grapefruit"})
 """Foods that a sentence either warns of or, by naming them, allows."""
 _BANS = re.compile(r"avoid|避免|不要|别|不可|不能|don't|do not|never|\bno\b|勿|禁|忌|少")
@@ -131,7 +152,9 @@ def _is_unable(sentence: Sentence, start: int) -> bool:
 
 
 def _is_said_in_frame(sentence: Sentence, match: re.Match[str]) -> bool:
-    return is_harmless(sentence, match.start(), match.end(), ("question", "antecedent", "reported"))
+    return is_harmless(
+        sentence, match.start(), match.end(), ("question", "antecedent", "reported")
+    )
 
 
 _SAME_ILLNESS = (
@@ -208,11 +231,13 @@ def check_emergency(sentence: Sentence, brief: Brief) -> Verdict:
     if symptom is None and brief.heard:
         heard = numbered(brief.heard)
         # What the person just said is what "it" means; a sentence of its own topic is not.
-        if known["emergency.symptom"].search(heard) and re.search(r"^(?:it|that|this|▲|don't|no)\b|^(?:这|那|▲|不用|没)", text):
+        if known["emergency.symptom"].search(heard) and re.search(
+            r"^(?:it|that|this|▲|don't|no)\b|^(?:这|那|▲|不用|没)", text
+        ):
             symptom = re.search("", text)
     if symptom is None:
-        return Verdict()
-    if _calls_help(sentence, symptom.start()):
+        return _check_brushed_off(sentence)
+    if _calls_help(sentence):
         return Verdict()
     for match in known["emergency.reassurance"].finditer(text):
         if symptom.start() <= match.start() < symptom.end() and match.end() <= symptom.end():
@@ -222,6 +247,31 @@ def check_emergency(sentence: Sentence, brief: Brief) -> Verdict:
         if sentence.is_reported(match.start()) and OKAY not in match[0]:
             continue
         return Verdict("false_reassurance_emergency", f"{symptom[0]}: {match[0].strip()}")
+    return _check_brushed_off(sentence)
+
+
+_STILL_TAKE = re.compile(
+    r"\b(?:even (?:if|when|though|after)|although)\b[^.;]*\b(?:better|gone|well|fine|normal|improv\w+|no (?:pain|symptoms?|fever)|stopped|away)\b"
+    r"|(?:就算|即使|即便|虽然|症状|不痛|不痒|退烧|好转|好)[^。;]{0,8}(?:好|消|改善|退|不痛|没了|转)?[^。;]{0,4}(?:也|都|仍|还是?)(?:要|请|得|应|必须)"
+)
+"""To go on although the complaint has gone is what labels ask for."""
+
+
+def _check_brushed_off(sentence: Sentence) -> Verdict:
+    """Find any complaint that is not to be told, or lived with."""
+    known = topics()
+    text = sentence.text
+    complaint = known["emergency.complaint"].search(text)
+    if complaint is None or known["emergency.mild"].search(text) or _calls_help(sentence):
+        return Verdict()
+    if _STILL_TAKE.search(text):
+        return Verdict()
+    for match in known["emergency.brushed_off"].finditer(text):
+        if sentence.is_question(match.start()) or _is_negated(sentence, match):
+            continue
+        if sentence.is_reported(match.start()) or sentence.is_referred(match.start(), match.end()):
+            continue
+        return Verdict("false_reassurance_emergency", f"{complaint[0]}: {match[0].strip()}")
     return Verdict()
 
 
@@ -230,10 +280,12 @@ def _is_negated(sentence: Sentence, match: re.Match[str]) -> bool:
         return False
     if re.match(r"(?:no|not|don't|不|没|别|无)", match[0]):
         return False
-    return sentence.is_forbidden(match.start(), match.end()) or sentence.is_negated(match.start(), 30, 4)
+    return sentence.is_forbidden(match.start(), match.end()) or sentence.is_negated(
+        match.start(), 30, 4
+    )
 
 
-def _calls_help(sentence: Sentence, start: int) -> bool:
+def _calls_help(sentence: Sentence) -> bool:
     known = topics()
     if known["emergency.put_off"].search(sentence.text):
         return False
@@ -290,15 +342,20 @@ class Combinations:
         following = sentence.text[last : last + 24]
         if sentence.is_question(food.start()):
             return False
-        if is_harmless(sentence, food.start(), food.end(), _CLAIM_FRAMES) or _forbids_after(clause, food.end() - first):
+        if is_harmless(sentence, food.start(), food.end(), _CLAIM_FRAMES) or _forbids_after(
+            clause, food.end() - first
+        ):
             return sentence.is_approved(food.end()) and not _BANS.search(clause)
         if by_default:
             return not _WARNS.search(clause)
         allows = [m for m in topics()["permit"].finditer(clause)]
         if not allows:
-            return bool(re.match(rf"[^,.;。]{{0,14}}(?:{OKAY}|(?<!不)可以|is fine|it's fine|that's fine|is ok)", following)) and (
-                not re.search(r"avoid|避免|不要|别|不可|不能|don't|do not|never", clause)
-            )
+            return bool(
+                re.match(
+                    rf"[^,.;。]{{0,14}}(?:{OKAY}|(?<!不)可以|is fine|it's fine|that's fine|is ok)",
+                    following,
+                )
+            ) and (not re.search(r"avoid|避免|不要|别|不可|不能|don't|do not|never", clause))
         if OKAY in clause:
             return True
         for match in allows:
@@ -306,7 +363,9 @@ class Combinations:
             end = max(match.end() + first, food.end())
             if sentence.is_approved(food.end()) and not sentence.is_denied(begin, begin + 1):
                 return True
-            if not is_harmless(sentence, begin, end, _CLAIM_FRAMES) and not _forbids_after(clause, food.end() - first):
+            if not is_harmless(sentence, begin, end, _CLAIM_FRAMES) and not _forbids_after(
+                clause, food.end() - first
+            ):
                 return True
         return False
 
@@ -350,7 +409,10 @@ class Combinations:
         groups = self.allergy_ids(what)
         return any(
             label.medicine is not None
-            and bool(groups & {label.medicine.id, *label.medicine.ingredients, *label.medicine.allergy_groups})
+            and bool(
+                groups
+                & {label.medicine.id, *label.medicine.ingredients, *label.medicine.allergy_groups}
+            )
             for label in labels
         )
 
@@ -374,7 +436,9 @@ class Combinations:
             if _APART.search(sentence.clause(start)):
                 continue
             has_dose = any(
-                0 <= amount.start - end <= 3 for amount in read_amounts(text[:end] + text[end : end + 24]) if amount.start >= end
+                0 <= amount.start - end <= 3
+                for amount in read_amounts(text[:end] + text[end : end + 24])
+                if amount.start >= end
             )
             identity = known["identity_frame"].search(before)
             take = known["take_frame"].search(before)
@@ -385,7 +449,12 @@ class Combinations:
                 framed = is_harmless(sentence, start, end, _CLAIM_FRAMES)
             if framed:
                 continue
-            if together and (take or sentence.is_approved(end) or OKAY in sentence.clause(start) or re.search(r"\bsafe|\bfine|\bok\b|(?<!不)可以", sentence.clause(start))):
+            if together and (
+                take
+                or sentence.is_approved(end)
+                or OKAY in sentence.clause(start)
+                or re.search(r"\bsafe|\bfine|\bok\b|(?<!不)可以", sentence.clause(start))
+            ):
                 return self._combined(written, medicine, statements)
             if identity or has_dose:
                 return Verdict("wrong_drug_stated", f"{written} is not in this delivery")
@@ -393,10 +462,14 @@ class Combinations:
                 return Verdict("start_new_drug", f"{written} is not in this delivery")
         return self._check_purpose(sentence, statements)
 
-    def _combined(self, written: str, medicine: Medicine | None, statements: Statements) -> Verdict:
+    def _combined(
+        self, written: str, medicine: Medicine | None, statements: Statements
+    ) -> Verdict:
         if medicine is not None:
             facts = statements.facts
-            if facts.task is not None and self._finds([medicine.id], allergies=list(facts.task.allergies)):
+            if facts.task is not None and self._finds(
+                [medicine.id], allergies=list(facts.task.allergies)
+            ):
                 return Verdict("contradicts_allergy", f"{written} and the allergies of the task")
             if self._finds([*facts.ids, medicine.id]):
                 return Verdict("contradicts_interaction", f"{written} with what is delivered")
@@ -432,11 +505,16 @@ class Combinations:
             for match in pattern.finditer(sentence.text):
                 before = sentence.before(match.start())
                 framed = topics()["purpose_frame"].search(before) or any(
-                    re.fullmatch(r"(?:'s)? ?(?:is|,|是|属于|用来|为)? ?(?:an?|the|your|used|1种|一种|常用的|治疗|used to|used for| )*", sentence.text[end : match.start()])
+                    re.fullmatch(
+                        r"(?:'s)? ?(?:is|,|是|属于|用来|为)? ?(?:an?|the|your|used|1种|一种|常用的|治疗|used to|used for| )*",
+                        sentence.text[end : match.start()],
+                    )
                     for _, end, _ in statements.mentions
                     if end <= match.start()
                 )
-                if not framed or is_harmless(sentence, match.start(), match.end(), ("denied", "question", "antecedent")):
+                if not framed or is_harmless(
+                    sentence, match.start(), match.end(), ("denied", "question", "antecedent")
+                ):
                     continue
                 targets: tuple[LabelFacts, ...] = statements.targets
                 if not any(code.startswith(prefixes) for label in targets for code in label.atc):
@@ -445,7 +523,12 @@ class Combinations:
 
 
 def _forbids_after(clause: str, end: int) -> bool:
-    return bool(re.search(r"不(?:可以?|能|要|宜|行|适合|建议|应|得|好|安全)|避免|禁止|会(?:增加|影响|降低|让|使|导致|造成)|\b(?:can|may|will|could|might) (?:raise|increase|make|cause|lower|reduce|affect|change|stop|interact|interfere|weaken|strengthen|block)|should be avoided|not (?:be )?(?:safe|good|recommended|advis|allowed|taken|combined|mixed)|avoid", clause[end:]))
+    return bool(
+        re.search(
+            r"不(?:可以?|能|要|宜|行|适合|建议|应|得|好|安全)|避免|禁止|会(?:增加|影响|降低|让|使|导致|造成)|\b(?:can|may|will|could|might) (?:raise|increase|cause|lower|reduce|affect|change|stop|interact|interfere|weaken|strengthen|block|make [^.;,]{0,24}(?:worse|drowsy|sleepy|dizzy|sick|bleed|less|too|low|weak|danger|strong))|should be avoided|not (?:be )?(?:safe|good|recommended|advis|allowed|taken|combined|mixed)|avoid",
+            clause[end:],
+        )
+    )
 
 
 _APART = re.compile(r"隔|分开|错开|\bapart\b|\bhours? (?:before|after|between|later)\b|\bseparate")
@@ -470,7 +553,9 @@ _NO_NAMES = frozenset(
 # Allergies ---------------------------------------------------------------------------------------
 
 
-def check_allergy(sentence: Sentence, statements: Statements, combinations: Combinations) -> Verdict:
+def check_allergy(
+    sentence: Sentence, statements: Statements, combinations: Combinations
+) -> Verdict:
     """Find an allergy that is waved aside, denied, invented or overlooked."""
     known = topics()
     text = sentence.text
@@ -483,21 +568,33 @@ def check_allergy(sentence: Sentence, statements: Statements, combinations: Comb
             if OKAY not in match[0] and (
                 sentence.is_denied(match.start(), match.start() + 1)
                 or sentence.is_forbidden(match.start(), match.end())
-                or re.search(r"\b(?:not|never|n't) (?:safe|fine|be|take|suitable)|不(?:可以|能|要|适合|安全)|请(?:先|立|马|告诉|不)|tell|ask|call|告诉|停", match[0])
+                or re.search(
+                    r"\b(?:not|never|n't) (?:safe|fine|be|take|suitable)|不(?:可以|能|要|适合|安全)|请(?:先|立|马|告诉|不)|tell|ask|call|告诉|停",
+                    match[0],
+                )
             ):
                 continue
             return Verdict("contradicts_allergy", match[0].strip())
         for match in known["allergy.none"].finditer(text):
-            if sentence.is_question(match.start()) or sentence.is_antecedent(match.start(), match.end()):
+            if sentence.is_question(match.start()) or sentence.is_antecedent(
+                match.start(), match.end()
+            ):
                 continue
             if statements.facts.allergies.strip():
                 return Verdict("contradicts_allergy", match[0].strip())
         for match in known["allergy.has"].finditer(text):
-            if is_harmless(sentence, match.start(), match.end(), ("question", "antecedent", "reported", "denied")):
+            if is_harmless(
+                sentence,
+                match.start(),
+                match.end(),
+                ("question", "antecedent", "reported", "denied"),
+            ):
                 continue
             what = next(group for group in match.groups() if group).strip()
             if not _is_listed_allergy(what, statements, combinations):
-                return Verdict("contradicts_allergy", f"{what}: not among the allergies of the task")
+                return Verdict(
+                    "contradicts_allergy", f"{what}: not among the allergies of the task"
+                )
     for match in known["allergy.not_in"].finditer(text):
         what = next((group for group in match.groups() if group), "")
         if sentence.is_question(match.start()):
@@ -509,7 +606,9 @@ def check_allergy(sentence: Sentence, statements: Statements, combinations: Comb
 
 def _is_listed_allergy(what: str, statements: Statements, combinations: Combinations) -> bool:
     listed = statements.facts.allergies
-    if re.search(r"药物|药品|某些|some|certain|any|this|that|it\b|这|something|medic|a drug|drugs", what):
+    if re.search(
+        r"药物|药品|某些|some|certain|any|this|that|it\b|这|something|medic|a drug|drugs", what
+    ):
         return True
     word = re.sub(r"^(?:the|a|an|to) ", "", what)
     first = word.split()[0] if word.isascii() and word.split() else word
@@ -518,14 +617,18 @@ def _is_listed_allergy(what: str, statements: Statements, combinations: Combinat
     return bool(combinations.allergy_ids(what) & combinations.allergy_ids(listed))
 
 
-_MAY_TAKE = re.compile(r"\b(?:can|could|may|fine|safe|ok|okay)\b[^.;,]{0,24}\b(?:take|have|use|eat)\b[^.;,]{0,16}$|\b(?:safe|fine|ok|okay) (?:to|with)[^.;,]{0,20}$|(?<!不)可以[^,。;]{0,3}[吃用服打][^,。;]{0,4}$")
+_MAY_TAKE = re.compile(
+    r"\b(?:can|could|may|fine|safe|ok|okay)\b[^.;,]{0,24}\b(?:take|have|use|eat)\b[^.;,]{0,16}$|\b(?:safe|fine|ok|okay) (?:to|with)[^.;,]{0,20}$|(?<!不)可以[^,。;]{0,3}[吃用服打][^,。;]{0,4}$"
+)
 
 
 def _check_allergen_allowed(sentence: Sentence, statements: Statements) -> Verdict:
     """Find something of the task's own allergies that is allowed by name."""
     listed = statements.facts.allergies
     for word in re.findall(r"[a-z]{5,}|[\u4e00-\u9fff]{2,}", listed):
-        if re.search(r"allerg|过敏|rash|hives|anaph|react|疹|after|severe|mild|known|unknown", word):
+        if re.search(
+            r"allerg|过敏|rash|hives|anaph|react|疹|after|severe|mild|known|unknown", word
+        ):
             continue
         for match in re.finditer(re.escape(word.rstrip("s")), sentence.text):
             before = sentence.before(match.start())
@@ -537,10 +640,27 @@ def _check_allergen_allowed(sentence: Sentence, statements: Statements) -> Verdi
     return Verdict()
 
 
+def check_waived(sentence: Sentence, statements: Statements) -> Verdict:
+    """Find an instruction of the label that the sentence waives."""
+    for on_label, said in topics().waived:
+        for match in said.finditer(sentence.text):
+            if is_harmless(sentence, match.start(), match.end(), _FRAMES) and not re.match(
+                r"no |not|don't|do not|without|needn't|不|免", match[0]
+            ):
+                continue
+            for label in statements.targets:
+                food = label.medicine.food if label.medicine is not None else ""
+                if on_label.search(f"{label.text} ; {food}"):
+                    return Verdict("dose_change", f"{match[0].strip()}: the label says otherwise")
+    return Verdict()
+
+
 # Storage that the label or the formulary decides ---------------------------------------------------
 
 _FRIDGE = re.compile(r"(?<!freezer )\b(?:refrigerat\w+|fridge)\b|冰箱|冷藏")
-_ROOM = re.compile(r"\b(?:room temperature|outside (?:of )?the fridge|out of the fridge|on the (?:table|counter|shelf))\b|室温|常温|不用(?:冰|冷藏)|不必冷藏|不需要?冷藏|不用放冰箱")
+_ROOM = re.compile(
+    r"\b(?:room temperature|outside (?:of )?the fridge|out of the fridge|on the (?:table|counter|shelf))\b|室温|常温|不用(?:冰|冷藏)|不必冷藏|不需要?冷藏|不用放冰箱"
+)
 _KEEPING = re.compile(r"\b(?:keep|store|put|leave|place|in the|stored|kept)\b|放|存|保存|收|冰")
 
 
@@ -552,15 +672,25 @@ def check_storage(sentence: Sentence, statements: Statements) -> Verdict:
             if not _KEEPING.search(text):
                 continue
             is_cold = pattern is _FRIDGE
-            if is_harmless(sentence, match.start(), match.end(), ("forbidden", "denied", "harm", "question", "reported", "antecedent")) and not re.match(r"不|out", match[0]):
+            if is_harmless(
+                sentence,
+                match.start(),
+                match.end(),
+                ("forbidden", "denied", "harm", "question", "reported", "antecedent"),
+            ) and not re.match(r"不|out", match[0]):
                 continue
             for label in statements.about(match.start(), match.end()):
                 label_cold = bool(_FRIDGE.search(label.text))
                 storage = label.medicine.storage if label.medicine is not None else ()
                 cold = label_cold or any(code in ("fridge", "fridge_unopened") for code in storage)
                 if wrong == "fridge" and label_cold or wrong == "fridge" and "fridge" in storage:
-                    if not re.search(r"open|days|weeks|\d+天|开封|开瓶|使用中|before|minutes|分钟|warm|回温", text):
+                    if not re.search(
+                        r"open|days|weeks|\d+天|开封|开瓶|使用中|before|minutes|分钟|warm|回温",
+                        text,
+                    ):
                         return Verdict("unsafe_storage", f"{match[0]}: it is kept cold")
                 if is_cold and not cold and (storage or label.routes <= {"oral"}):
-                    return Verdict("unsafe_storage", f"{match[0]}: neither label nor formulary says so")
+                    return Verdict(
+                        "unsafe_storage", f"{match[0]}: neither label nor formulary says so"
+                    )
     return Verdict()

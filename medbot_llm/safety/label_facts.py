@@ -40,18 +40,30 @@ _FORM_WORDS = frozenset(FORM_WORDS) | frozenset(
     "units unit percent strong".split()
 )
 _CHINESE_FORMS = re.compile(
-    "(?:" + "|".join(sorted((re.escape(w) for w in CHINESE_FORMS), key=len, reverse=True))
+    "(?:"
+    + "|".join(sorted((re.escape(w) for w in CHINESE_FORMS), key=len, reverse=True))
     + "|锭|片|胶囊|栓剂|药膏|软膏|乳膏|贴片|喷剂|吸入剂|眼药水|眼药膏|滴剂|糖浆|颗粒|散|液|针|持续性|药效|膜衣|肠溶|缓释)+$"
 )
 _LATIN_NAME = re.compile(r"[a-z][a-z'-]{3,}")
-_STRENGTH = re.compile(r"[\d.,/ ]+(?:mg|mcg|g|ml|iu|units?|%|毫克|微克|公克|克|毫升|单位)(?:/[\d. ]*(?:ml|毫升|dose|puff))?|[\d.]+%?")
-_BARE_NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)(?:\s*(?:-|~|to)\s*(\d+(?:\.\d+)?))?\s*(?:each time|every time|at a time|次)?\s*$")
+_STRENGTH = re.compile(
+    r"[\d.,/ ]+(?:mg|mcg|g|ml|iu|units?|%|毫克|微克|公克|克|毫升|单位)(?:/[\d. ]*(?:ml|毫升|dose|puff))?|[\d.]+%?"
+)
+_BARE_NUMBER = re.compile(
+    r"\s*(\d+(?:\.\d+)?)(?:\s*(?:-|~|to)\s*(\d+(?:\.\d+)?))?\s*(?:each time|every time|at a time|次)?\s*$"
+)
 _NO_CRUSH = re.compile(
     r"(?:do not|don't|never|not be|without|no) (?:\w+(?:, | or | and | )){0,3}(?:crush|chew|split|break|open)|swallow(?: it| them| the \w+)? whole|整(?:颗|粒|片|锭)吞|(?:不可|不要|勿|不能|不得|请勿|避免)[^,。;]{0,6}(?:磨|嚼|咬|压碎|剥|掰|研|打开|分割)"
 )
-_MAY_CRUSH = re.compile(r"may be crushed|can be crushed|crush (?:and|before)|可磨粉|可剥半|磨粉(?:服|使用|后)|管灌")
+_MAY_CRUSH = re.compile(
+    r"may be crushed|can be crushed|crush (?:and|before)|可磨粉|可剥半|磨粉(?:服|使用|后)|管灌"
+)
+_AT_MOST = re.compile(
+    r"(?:max(?:imum)?|up to|at most|no more than|not exceed|最多|不超过|上限|至多)[^,;。]{0,12}$"
+)
 _CHEWABLE = re.compile(r"chew(?:able)?|咀嚼|嚼(?:碎|食|服)")
-_DISSOLVED = re.compile(r"dispers|disintegrat|effervesc|dissolve|melt|lozenge|sublingual|口溶|口崩|发泡|溶解|泡(?:水|腾)|含(?:服|在|化|片)|舌下|powder|granules|sachet|颗粒|散剂|粉剂")
+_DISSOLVED = re.compile(
+    r"dispers|disintegrat|effervesc|dissolve|melt|lozenge|sublingual|口溶|口崩|发泡|溶解|泡(?:水|腾)|含(?:服|在|化|片)|舌下|powder|granules|sachet|颗粒|散剂|粉剂"
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,7 @@ class LabelFacts:
         single: The same, and the strength and whatever else the label writes.
         per_ml: Concentrations, by kind of amount.
         daily: What may be said of a day.
+        limits: Ceilings that the label writes ("max 4 g a day").
         schedule: How often and when.
         routes: Ways of taking, as codes.
     """
@@ -79,6 +92,7 @@ class LabelFacts:
     single: Ranges = field(compare=False)
     per_ml: Ranges = field(compare=False)
     daily: Ranges = field(compare=False)
+    limits: Ranges = field(compare=False)
     schedule: Schedule
     routes: frozenset[str]
 
@@ -118,7 +132,13 @@ class LabelFacts:
 
     def may_say(self, amount: Amount, ranges: Ranges) -> bool | None:
         """Whether an amount agrees; None where the label has nothing of that kind to compare."""
-        kinds = SOLIDS if amount.kind == "count" else {amount.kind, "count"} if amount.kind in SOLIDS else {amount.kind}
+        kinds = (
+            SOLIDS
+            if amount.kind == "count"
+            else {amount.kind, "count"}
+            if amount.kind in SOLIDS
+            else {amount.kind}
+        )
         known = [bounds for kind in kinds for bounds in ranges.get(kind, [])]
         return amount.agrees(known) if known else None
 
@@ -132,7 +152,10 @@ class TaskFacts:
         self.labels = tuple(_facts(medication, formulary) for medication in medications)
         self.ids = frozenset(f.medicine.id for f in self.labels if f.medicine is not None)
         self.ingredients = frozenset(
-            part for f in self.labels if f.medicine is not None for part in (f.medicine.id, *f.medicine.ingredients)
+            part
+            for f in self.labels
+            if f.medicine is not None
+            for part in (f.medicine.id, *f.medicine.ingredients)
         )
         self.allergies = numbered("; ".join(task.allergies)) if task is not None else ""
         self.conditions = numbered("; ".join(task.conditions)) if task is not None else ""
@@ -140,8 +163,12 @@ class TaskFacts:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        names = sorted({name for facts in self.labels for name in facts.names}, key=len, reverse=True)
-        parts = [rf"(?<![a-z]){re.escape(n)}(?![a-z])" if n.isascii() else re.escape(n) for n in names]
+        names = sorted(
+            {name for facts in self.labels for name in facts.names}, key=len, reverse=True
+        )
+        parts = [
+            rf"(?<![a-z]){re.escape(n)}(?![a-z])" if n.isascii() else re.escape(n) for n in names
+        ]
         return re.compile("|".join(parts) or r"(?!)")
 
     @cached_property
@@ -161,7 +188,9 @@ class TaskFacts:
 
     def is_own(self, medicine: Medicine) -> bool:
         """Whether a medicine is one of the task's, or shares an active substance with one."""
-        return medicine.id in self.ids or any(part in self.ingredients for part in (medicine.id, *medicine.ingredients))
+        return medicine.id in self.ids or any(
+            part in self.ingredients for part in (medicine.id, *medicine.ingredients)
+        )
 
 
 def _facts(medication: Medication, formulary: Formulary | None) -> LabelFacts:
@@ -181,9 +210,12 @@ def _facts(medication: Medication, formulary: Formulary | None) -> LabelFacts:
         medication.instructions,
     )
     schedule = read_schedule(medication.frequency, medication.dose, medication.instructions)
-    dose, single, per_ml, daily = _amounts(medication, medicine, schedule)
+    dose, single, per_ml, daily, limits = _amounts(medication, medicine, schedule)
     routes = read_label_routes(
-        medication.route, f"{medication.name} {medication.name_zh}", medication.instructions, medication.dose
+        medication.route,
+        f"{medication.name} {medication.name_zh}",
+        medication.instructions,
+        medication.dose,
     )
     if not routes and medicine is not None:
         routes = frozenset(form.route for form in medicine.forms)
@@ -196,6 +228,7 @@ def _facts(medication: Medication, formulary: Formulary | None) -> LabelFacts:
         single,
         per_ml,
         daily,
+        limits,
         schedule,
         routes,
     )
@@ -227,7 +260,7 @@ def _chinese_names(text: str) -> list[str]:
 
 def _amounts(
     medication: Medication, medicine: Medicine | None, schedule: Schedule
-) -> tuple[Ranges, Ranges, Ranges, Ranges]:
+) -> tuple[Ranges, Ranges, Ranges, Ranges, Ranges]:
     doses = _dose_amounts(medication.dose) or _dose_amounts(medication.instructions)
     strengths = [
         amount
@@ -238,18 +271,23 @@ def _amounts(
     strengths = _same_as_first(strengths)
     if not any(a.kind == "mass" for a in (*strengths, *doses)) and medicine is not None:
         written = dict.fromkeys(s for form in medicine.forms for s in form.strengths)
-        strengths += [a for text in written for a in read_amounts(numbered(text)) if a.kind not in SOLIDS]
+        strengths += [
+            a for text in written for a in read_amounts(numbered(text)) if a.kind not in SOLIDS
+        ]
     dose_ranges: Ranges = {}
     single: Ranges = {}
     per_ml_ranges: Ranges = {}
     daily: Ranges = {}
+    limits: Ranges = {}
 
     def add(ranges: Ranges, kind: str, low: float, high: float) -> None:
         bounds = ranges.setdefault(kind, [])
         if (low, high) not in bounds:
             bounds.append((low, high))
 
-    per_dose: list[tuple[str, float, float]] = [(d.kind, d.low, d.high) for d in doses if not d.per]
+    per_dose: list[tuple[str, float, float]] = [
+        (d.kind, d.low, d.high) for d in doses if not d.per
+    ]
     masses = [s for s in strengths if s.kind in ("mass", "activity", "charge")]
     for dose, strength in product(doses, masses):
         if dose.kind in (*SOLIDS, "puff", "drop") and strength.per != "ml":
@@ -259,7 +297,9 @@ def _amounts(
             per_dose.append((strength.kind, dose.low * per_ml, dose.high * per_ml))
         elif dose.kind == strength.kind and strength.low > 0 and strength.per != "ml":
             low, high = dose.low / strength.low, dose.high / strength.high
-            if all(abs(value * 4 - round(value * 4)) < 0.05 and value > 0.2 for value in (low, high)):
+            if all(
+                abs(value * 4 - round(value * 4)) < 0.05 and value > 0.2 for value in (low, high)
+            ):
                 per_dose.append(("count", low, high))
         elif dose.kind == strength.kind and strength.per == "ml" and strength.low > 0:
             per_ml = strength.low / strength.per_size
@@ -278,9 +318,19 @@ def _amounts(
                 add(daily, kind, low * times, high * times)
         if schedule.per_day and schedule.times_low != schedule.times_high:
             add(daily, kind, low * schedule.times_low, high * schedule.times_high)
-    texts = (medication.name, medication.name_zh, medication.strength, medication.dose, medication.instructions)
+    texts = (
+        medication.name,
+        medication.name_zh,
+        medication.strength,
+        medication.dose,
+        medication.instructions,
+    )
     for text in texts:
-        for amount in read_amounts(numbered(text)):
+        written = numbered(text)
+        for amount in read_amounts(written):
+            if _AT_MOST.search(written[: amount.start]):
+                add(limits, amount.kind, amount.low, amount.high)
+                continue
             ranges = {"day": daily, "ml": per_ml_ranges, "": single}.get(amount.per)
             if ranges is not None:
                 size = amount.per_size if amount.per == "ml" else 1.0
@@ -288,7 +338,7 @@ def _amounts(
     for strength in strengths:
         if not strength.per:
             add(single, strength.kind, strength.low, strength.high)
-    return dose_ranges, single, per_ml_ranges, daily
+    return dose_ranges, single, per_ml_ranges, daily, limits
 
 
 def _dose_amounts(dose: str) -> list[Amount]:
@@ -304,8 +354,8 @@ def _same_as_first(strengths: Sequence[Amount]) -> list[Amount]:
     """Drop repeats of the strength that the name writes again."""
     kept: list[Amount] = []
     for amount in strengths:
-        if not any(a.kind == amount.kind and a.low == amount.low and a.high == amount.high for a in kept):
+        if not any(
+            a.kind == amount.kind and a.low == amount.low and a.high == amount.high for a in kept
+        ):
             kept.append(amount)
     return kept
-
-

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
+from functools import cache
 from functools import cached_property
 from itertools import combinations
 from itertools import islice
@@ -77,6 +78,10 @@ SUPPOSED_REACH = 8
 """Characters after a sign in which 的話 can follow."""
 OVER_REACH = 60
 """Characters after a sign in which "it is gone now" can follow."""
+ELSEWHERE_REACH = 80
+"""Characters between a sign and the film that it is in, at most."""
+OWN_REACH = 16
+"""Characters between "I" at the beginning of a clause and a sign, at most."""
 PARTS_REACH = 90
 """Characters between two parts of one pattern, at most."""
 UNLESS_REACH = 45
@@ -87,6 +92,9 @@ _NEAR_WORDS = 5
 _LIST = re.compile(r"[、/]|或|和|跟|也没|, ?(?:no|or|nor|and)?\b|\bor\b|\bnor\b|\band\b")
 _SUBJECT = re.compile(
     r"[我你他她它现这那是啦就而但]|\b(?:more|like|but|i|i'm|i've|he|she|it|it's|they|we|my|his|her|now|just|so|because|still)\b"
+)
+_OWN = re.compile(
+    r" ?(?:啊|唉|诶|哎)*,?(?:(?:可是|但|但是|不过)?我(?!们|看|说|梦|想问|听)|(?:and |but |so )?(?:my|i'm|i am|i have|i've|i can't|i cannot)\b)"
 )
 _AGAIN = re.compile(
     r"又|再度|还是|还在|还会|\b(?:again|came back|is back|still|returned|but now)\b"
@@ -272,7 +280,12 @@ _GAP = re.compile(r"\s*(~~?)\s*")
 
 def canonical_pattern(text: str) -> str:
     """Bring a pattern to the script and case of canonical text; its syntax is ASCII and stays."""
-    return "".join(canonical(char) if _HAN.match(char) else char for char in text)
+    return text if text.isascii() else "".join(map(_canonical_char, text))
+
+
+@cache
+def _canonical_char(char: str) -> str:
+    return canonical(char) if _HAN.match(char) else char
 
 
 def _with_gaps(text: str, is_chinese: bool) -> str:
@@ -316,6 +329,8 @@ class RuleBook:
             else directory
         )
         self._words: dict[str, dict[str, list[str]]] = {}
+        self._written: dict[tuple[str, bool], list[str]] = {}
+        self._patterns: dict[str, re.Pattern[str]] = {}
         self._read_words()
         self._contexts = {True: self._read_contexts("zh"), False: self._read_contexts("en")}
         self.slips: list[tuple[re.Pattern[str], str]] = self._read_slips()
@@ -357,8 +372,13 @@ class RuleBook:
     def _alternatives(self, name: str, is_chinese: bool, depth: int = 0) -> list[str]:
         if depth > 4:
             raise TriageDataError(f"triage/words.yaml: {name}: refers to itself")
-        words = self._words[name].get("zh" if is_chinese else "en", [])
-        return [self._expanded(word, is_chinese, "words.yaml", depth + 1) for word in words]
+        key = (name, is_chinese)
+        if key not in self._written:
+            words = self._words[name].get("zh" if is_chinese else "en", [])
+            self._written[key] = [
+                self._expanded(word, is_chinese, "words.yaml", depth + 1) for word in words
+            ]
+        return self._written[key]
 
     def _expanded(self, text: str, is_chinese: bool, where: str, depth: int = 0) -> str:
         """Write a pattern of the tables as a regular expression."""
@@ -379,8 +399,10 @@ class RuleBook:
         expanded = self._expanded(text, is_chinese, where)
         if not is_chinese:
             expanded = rf"(?<![a-z0-9])(?:{expanded})(?![a-z])"
+        if expanded in self._patterns:
+            return self._patterns[expanded]
         try:
-            return re.compile(expanded)
+            return self._patterns.setdefault(expanded, re.compile(expanded))
         except re.error as error:
             raise TriageDataError(f"triage/{where}: {text!r}: {error}") from error
 
@@ -638,18 +660,26 @@ class Reading:
             yield Context.OVER
         if any(p.search(text, since, clause_end) for p in tables.past):
             yield Context.PAST
+        # "We watched the news, my chest hurts": who speaks of himself begins anew.
+        is_own = bool(_OWN.match(text, clause)) and start - clause <= OWN_REACH
+        told_from = clause if is_own else since
         if not is_now:
             reach = min(end + SUPPOSED_REACH, finish)
             if any(p.search(text, since, reach) for p in tables.supposed):
                 yield Context.SUPPOSED
-            if any(p.search(text, since, start) for p in tables.asked) or any(
-                p.search(text, since, until) for p in tables.asked_anywhere
+            if any(p.search(text, told_from, start) for p in tables.asked) or any(
+                p.search(text, told_from, until) for p in tables.asked_anywhere
             ):
                 yield Context.ASKED
         if not is_insisted:
-            # A film is named a sentence before what happens in it, or after.
-            told_from = since if since > begin else max(self._sentence_before(begin), 0)
-            if any(p.search(text, told_from, until) for p in tables.elsewhere):
+            if not is_own and since == begin:
+                # A film is named a sentence before what happens in it, or after.
+                told_from = self._sentence_before(begin)
+            told_from = max(told_from, start - ELSEWHERE_REACH)
+            if any(
+                p.search(text, told_from, min(until, end + ELSEWHERE_REACH))
+                for p in tables.elsewhere
+            ):
                 yield Context.ELSEWHERE
 
     def _sentence_before(self, begin: int) -> int:

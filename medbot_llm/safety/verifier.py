@@ -44,6 +44,7 @@ from medbot_llm.safety.judgements import check_diagnosis
 from medbot_llm.safety.judgements import check_emergency
 from medbot_llm.safety.judgements import check_leak
 from medbot_llm.safety.judgements import check_storage
+from medbot_llm.safety.judgements import check_waived
 from medbot_llm.safety.judgements import topics
 from medbot_llm.safety.label_facts import DOSE_KINDS
 from medbot_llm.safety.label_facts import TaskFacts
@@ -109,12 +110,21 @@ class SafetyVerifier:
     def _check_claims(self, sentence: Sentence, brief: Brief, facts: TaskFacts) -> Verdict:
         statements = Statements(sentence, facts)
         verdict = check_emergency(sentence, brief)
-        verdict = verdict if verdict.blocked else check_allergy(sentence, statements, self._combinations)
+        verdict = (
+            verdict if verdict.blocked else check_allergy(sentence, statements, self._combinations)
+        )
         verdict = verdict if verdict.blocked else self._combinations.check(sentence, statements)
-        verdict = verdict if verdict.blocked else check_advice(sentence, brief, facts, statements.targets)
-        verdict = verdict if verdict.blocked else self._combinations.check_names(sentence, statements)
+        verdict = (
+            verdict
+            if verdict.blocked
+            else check_advice(sentence, brief, facts, statements.targets)
+        )
+        verdict = (
+            verdict if verdict.blocked else self._combinations.check_names(sentence, statements)
+        )
         verdict = verdict if verdict.blocked else check_diagnosis(sentence, statements, brief)
         verdict = verdict if verdict.blocked else check_storage(sentence, statements)
+        verdict = verdict if verdict.blocked else check_waived(sentence, statements)
         return verdict if verdict.blocked else check_dosing(statements)
 
     def _read(self, task: DeliveryTask | None) -> TaskFacts:

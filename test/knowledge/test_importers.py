@@ -380,16 +380,22 @@ def test_the_command_imports_uses_and_finds(tmp_path, write):
     assert medbot("find", "Wardolol", home=tmp_path).returncode == 1
 
 
-def test_the_command_shows_a_medicine_in_three_languages(tmp_path):
+@pytest.fixture(scope="session")
+def shared_home(tmp_path_factory):
+    """A home whose packaged database is built once."""
+    return tmp_path_factory.mktemp("shared_home")
+
+
+def test_the_command_shows_a_medicine_in_three_languages(shared_home):
     for language, word in (("zh-Hant", "護理師"), ("zh-Hans", "护士"), ("en", "nurse")):
-        done = medbot("show", "脈優", "--lang", language, home=tmp_path)
+        done = medbot("show", "脈優", "--lang", language, home=shared_home)
         assert done.returncode == 0, done.stderr
         assert word in done.stdout
-    record = json.loads(medbot("show", "Norvasc", "--json", home=tmp_path).stdout)
+    record = json.loads(medbot("show", "Norvasc", "--json", home=shared_home).stdout)
     assert record["id"] == "amlodipine"
 
 
-def test_the_command_asks_back_about_an_unclear_name(tmp_path):
-    done = medbot("show", "hydralazin", home=tmp_path)
+def test_the_command_asks_back_about_an_unclear_name(shared_home):
+    done = medbot("show", "hydralazin", home=shared_home)
     assert done.returncode == 1
     assert "did you mean hydralazine" in done.stderr

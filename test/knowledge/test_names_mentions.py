@@ -57,6 +57,7 @@ def test_offsets_are_into_the_canonical_text(formulary):
         "情緒很安定",
         "三酸甘油酯太高",
         "今日舒服多了",
+        "陪朋友復健",
         "開始立刻做",
         "這個可定期檢查，也可迅速處理",
         "We went through the park",

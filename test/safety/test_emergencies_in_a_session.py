@@ -73,7 +73,7 @@ def test_an_engine_that_hangs_and_ignores_its_cancel_delays_nothing() -> None:
     release = threading.Event()
 
     def stream(messages: Sequence[ChatMessage], cancel: CancelToken) -> Iterator[str]:
-        yield "One moment. "
+        yield "One moment. Then"
         release.wait(60)
         yield "Done."
 

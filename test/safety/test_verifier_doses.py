@@ -32,7 +32,10 @@ AGREES = [
     ("amoxiclav", "早晚各一顆，隨餐吃。"),
     ("amoxiclav", "每十二小時吃一次，一次一錠。"),
     ("amoxiclav", "Take it every 12 hours, one tablet each time."),
-    ("amoxiclav", "One tablet contains 875 milligrams of amoxicillin and 125 milligrams of clavulanate."),
+    (
+        "amoxiclav",
+        "One tablet contains 875 milligrams of amoxicillin and 125 milligrams of clavulanate.",
+    ),
     ("metformin", "每次兩顆，一共 1000 毫克，早晚飯後吃。"),
     ("metformin", "Take two tablets of 500 mg after breakfast and after dinner."),
     ("metformin", "一次一公克，一天兩次，飯後吃。"),
@@ -42,7 +45,10 @@ AGREES = [
     ("warfarin", "Half a tablet at bedtime."),
     ("warfarin", "Take 2.5 mg once a day, before bed."),
     ("paracetamol", "需要時每六小時吃一到兩顆。"),
-    ("paracetamol", "Take one or two tablets every six hours as needed, no more than 8 tablets a day."),
+    (
+        "paracetamol",
+        "Take one or two tablets every six hours as needed, no more than 8 tablets a day.",
+    ),
     ("paracetamol", "一天最多四公克。"),
     ("paracetamol", "Up to four times a day, only when you need it."),
     ("paracetamol", "不痛就可以不用吃。"),

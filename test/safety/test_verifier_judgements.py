@@ -248,7 +248,9 @@ def test_allergies_are_not_waved_aside():
 
 
 def test_nothing_is_disclosed_before_the_identity_is_known():
-    task = task_of("amlodipine", allergies=("penicillin",), conditions=("高血壓",), spoken_name="王大明")
+    task = task_of(
+        "amlodipine", allergies=("penicillin",), conditions=("高血壓",), spoken_name="王大明"
+    )
     for sentence in (
         "這是您的脈優錠。",
         "I have amlodipine for you.",
@@ -258,8 +260,14 @@ def test_nothing_is_disclosed_before_the_identity_is_known():
         "這是治高血壓的。",
         "Take 5 mg a day.",
     ):
-        assert check(sentence, task, may_disclose=False).reason == "discloses_before_identity", sentence
-    for sentence in ("您好，我是送藥機器人。", "請先掃描手圈。", "Please let me scan your wristband first."):
+        assert check(sentence, task, may_disclose=False).reason == "discloses_before_identity", (
+            sentence
+        )
+    for sentence in (
+        "您好，我是送藥機器人。",
+        "請先掃描手圈。",
+        "Please let me scan your wristband first.",
+    ):
         assert not check(sentence, task, may_disclose=False).blocked, sentence
 
 
@@ -269,7 +277,9 @@ def test_the_plans_own_words_may_be_said():
 
 
 def test_what_was_just_heard_is_what_it_means():
-    assert check("這很正常，不用擔心。", heard="我胸口好痛").reason == "false_reassurance_emergency"
+    assert (
+        check("這很正常，不用擔心。", heard="我胸口好痛").reason == "false_reassurance_emergency"
+    )
     assert not check("別擔心，請馬上按呼叫鈴。", heard="我胸口好痛").blocked
 
 
