@@ -47,7 +47,8 @@ _UNITS: tuple[tuple[str, str, float, str], ...] = (
         "tablet",
         "count",
         1.0,
-        r"(?:(?:more|extra|whole|full|single|small|white|entire|of (?:the|these|your)) )?(?:tablets?|tabs?(?![a-z])|pills?|capsules?|caplets?|caps?(?![a-z])"
+        r"(?:(?:more|extra|whole|full|single|small|white|entire|of (?:the|these|your)) "
+        r")?(?:tablets?|tabs?(?![a-z])|pills?|capsules?|caplets?|caps?(?![a-z])"
         r"|softgels?|lozenges?|pieces?(?= of (?:it|them))|pcs)|颗(?!栓)|粒|片(?!贴)|锭|丸|#",
     ),
     ("sachet", "sachet", 1.0, r"sachets?|packets?|包|小包"),
@@ -71,22 +72,28 @@ _UNIT_OF = {name: (kind, factor) for name, kind, factor, _ in _UNITS}
 _AMOUNT = re.compile(
     rf"(?<![\d.,/a-z])(?P<low>{_VALUE})(?:{_JOIN}(?P<high>{_NUMBER}))?[\s-]*(?:个|整|大|小)?(?:"
     + "|".join(f"(?P<{name}>{pattern})" for name, _, _, pattern in _UNITS)
-    + r")(?P<per>\s*(?:/|per |每)\s*(?:kg|公斤|dl|dose|剂|(?:\d+(?:\.\d+)?\s*)?(?:ml|毫升|cc)|tablet|tab|颗|片|粒|day|天|日))?"
+    + r")(?P<per>\s*(?:/|per |每)\s*(?:kg|公斤|dl|dose|剂|(?:\d+(?:\.\d+)?\s*)?(?:ml|毫升|cc)|"
+    r"tablet|tab|颗|片|粒|day|天|日))?"
 )
 _WITHOUT_UNIT = re.compile(
     r"\b(?P<verb>taking|take|swallow|have|use|using)(?: just| only)? (?P<low>\d+(?:\.\d+)?|one)"
     r"(?: (?:to|or) (?P<high>\d+))?"
-    r"(?= (?:each|at a time|every|in the|at (?:night|bedtime|once)|after|before|now|daily|a day|once|twice|with"
-    r"|instead|tonight|today|together|of (?:them|these|those|it)|whenever|when|if|until|more|to (?:make|catch))\b|\s*$|[,.;!?])"
+    r"(?= (?:each|at a time|every|in the|at (?:night|bedtime|once)|after|before|now|daily|a day|"
+    r"once|twice|with"
+    r"|instead|tonight|today|together|of (?:them|these|those|it)|whenever|when|if|until|more|to "
+    r"(?:make|catch))\b|\s*$|[,.;!?])"
 )
 _A_DAY = re.compile(r"(?<![\w.,])(?P<low>\d+|one) (?:a|per|each|every) day\b")
 _ONE_TABLET = re.compile(
-    r"\b(?:take|swallow|use|is|give)(?: just| only)? an? (?:(?:\w+ )?(?:tablet|pill|capsule)|(?:whole|full) one)\b"
+    r"\b(?:take|swallow|use|is|give)(?: just| only)? an? (?:(?:\w+ )?(?:tablet|pill|capsule)|"
+    r"(?:whole|full) one)\b"
     r"(?! (?:and a half|or 2))"
 )
 _SAME_FOOD = re.compile(
-    r"^\s*(?:of )?(?:cold |warm |plain |drinking |boiled |的?)?(?:water|juice|sugar|glucose|carb|salt|protein|milk|soda|cola"
-    r"|fluid|fibre|fiber|fat|toast|bread|candy|honey|水|温水|温开水|开水|果汁|糖|方糖|盐|牛奶|葡萄糖|蛋白|面包|吐司|饼干|苹果|鸡蛋|蛋|水果"
+    r"^\s*(?:of )?(?:cold |warm |plain |drinking |boiled |的?)?(?:water|juice|sugar|glucose|"
+    r"carb|salt|protein|milk|soda|cola"
+    r"|fluid|fibre|fiber|fat|toast|bread|candy|honey|水|温水|温开水|开水|果汁|糖|方糖|盐|牛奶|"
+    r"葡萄糖|蛋白|面包|吐司|饼干|苹果|鸡蛋|蛋|水果"
     r"|心|头|口罩|面纸|卫生纸|笔|棉|纱布)"
 )
 """What else comes in grams, millilitres and pieces: a glass of water, sugar for a low reading."""
@@ -137,6 +144,7 @@ def numbered(text: str) -> str:
     # 一次半颗 is half a tablet at a time, not one and a half times.
     text = _HALF_EACH.sub("次0.5", canonical(text))
     # 參 is a capital 3 where it counts; simplified, it is the 参 of other words.
+    text = _QUARTER.sub(lambda m: _QUARTERS[m[1]], text)
     text = with_digits(_CAPITAL_THREE.sub("三", text)).replace("⁄", "/")
     return _finish_numbers(text)
 
@@ -224,7 +232,11 @@ class Timing:
 
 
 _DAY = r"(?:每1?天|每日|1天|1日|天天|日)"
-_FILL = r"(?:(?:早上|早晨|晚上|中午|睡前|早餐后|早餐前|晚餐后|饭后|饭前|随餐|空腹)(?!1次[,、和及]?(?:晚|睡))|都|要|只|需|固定|规律|按时|总共|共|分|各|吃|服用|服|用|使用|点|擦|抹|涂|喷|吸|打|注射|贴|滴|早晚|,| )*"
+_FILL = (
+    r"(?:(?:早上|早晨|晚上|中午|睡前|早餐后|早餐前|晚餐后|饭后|饭前|随餐|"
+    r"空腹)(?!1次[,、和及]?(?:晚|睡))|都|要|只|需|固定|规律|按时|总共|共|分|各|吃|服用|服|用|"
+    r"使用|点|擦|抹|涂|喷|吸|打|注射|贴|滴|早晚|,| )*"
+)
 _TIMES_EN = (
     r"(?:(?P<n>\d+)(?:\s*(?:-|to|or)\s*(?P<m>\d+))?\s*(?:times|x|×)|(?P<w>once|twice|thrice))"
 )
@@ -245,49 +257,70 @@ _CODES = {
     "tiw": 3 / 7,
 }
 _CODE = re.compile(
-    r"(?<![a-z])(?P<code>qd|bid|tid|qid|qod|qwk|qw|q2w|q4w|qm|biw|tiw)(?:\s?(?P<more>ac|pc|hs|prn|cc))?(?:\s?(?P<prn>prn))?(?![a-z])"
+    r"(?<![a-z])(?P<code>qd|bid|tid|qid|qod|qwk|qw|q2w|q4w|qm|biw|tiw)(?:\s?(?P<more>ac|pc|hs|"
+    r"prn|cc))?(?:\s?(?P<prn>prn))?(?![a-z])"
 )
 _OTHER_CODE = re.compile(r"(?<![a-z])(?P<code>q?hs|qn|qam|qpm|prn|ac|pc|stat)(?![a-z])")
 _EVERY_H = re.compile(
-    r"(?<![a-z])(?:q\s?|every |each |per )(?P<n>\d+)(?:\s*(?:-|to|or)\s*(?P<m>\d+))?\s*(?:h(?:ou)?rs?|h)(?:ly)?(?![a-z])"
+    r"(?<![a-z])(?:q\s?|every |each |per )(?P<n>\d+)(?:\s*(?:-|to|"
+    r"or)\s*(?P<m>\d+))?\s*(?:h(?:ou)?rs?|h)(?:ly)?(?![a-z])"
     r"|(?<![\d.])(?P<n2>\d+)[- ]hourly|every (?P<n4>\d+)(?:th|rd|nd) hour"
-    r"|每(?:隔|间隔)?(?P<n3>\d+)(?:(?:-|~|到|至)(?P<m3>\d+))?个?(?:小时|钟头)|every hour\b|每个?小时|hourly\b"
+    r"|每(?:隔|间隔)?(?P<n3>\d+)(?:(?:-|~|到|至)(?P<m3>\d+))?个?(?:小时|钟头)|"
+    r"隔(?P<n5>\d+)个?(?:小时|钟头)(?=(?:吃|服|用|再)*[1一](?:次|颗|片|粒|锭))|every hour\b|"
+    r"每个?小时|hourly\b"
 )
 _ZH_TIMES = re.compile(
-    rf"{_DAY}{_FILL}(?P<n>\d+)(?:(?:-|~|到|至|或)(?P<m>\d+))?(?:次|回|顿)|(?P<n2>\d+)次\s*(?:/|每)\s*(?:天|日)"
+    rf"{_DAY}{_FILL}(?P<n>\d+)(?:(?:-|~|到|至|或)(?P<m>\d+))?(?:次|回|顿)|(?P<n2>\d+)次\s*(?:/|"
+    rf"每)\s*(?:天|日)"
 )
 _EN_TIMES = re.compile(
-    rf"\b{_TIMES_EN}[ -]?(?:(?:a|per|each|every|in a|in one|in 1|/) ?(?:single )?day|daily)|\b(?P<d>1|one)(?: time)? (?:a|per|each) day"
+    rf"\b{_TIMES_EN}[ -]?(?:(?:a|per|each|every|in a|in one|in 1|/) ?(?:single )?day|daily)|"
+    rf"\b(?P<d>1|one)(?: time)? (?:a|per|each) day"
     r"|\b(?P<t>\d+)(?: to (?P<u>\d+))? times (?:within|in|over) 24 hours"
 )
 _ZH_WEEK = re.compile(
-    r"(?:每1?个?|1个?)(?P<p>周|星期|礼拜|月)(?:只|各|要|吃|服|用|打|贴|换|注射|服用|使用|固定|,)*(?P<n>[一1-9])次"
-    r"|(?<![\d每])(?P<i>[2-9])天(?:才|再|吃|服用?|用|打)*1次|每(?P<k>\d)个?(?:周|星期|礼拜)(?:[^,。;]{0,6})?1次|每(?P<j>\d)天(?:[^,。;]{0,6})?1次|隔(?:1|一)?(?:天|日)(?!再|就)(?:[^,。;]{0,4}(?:吃|服|用|1次|打|点|换)|$)"
+    r"(?:每1?个?|1个?)(?P<p>周|星期|礼拜|月)(?:只|各|要|吃|服|用|打|贴|换|注射|服用|使用|固定|"
+    r",)*(?P<n>[一1-9])次"
+    r"|(?<![\d每])(?P<i>[2-9])天(?:才|再|吃|服用?|用|打)*1次|每(?P<k>\d)个?(?:周|星期|"
+    r"礼拜)(?:[^,。;]{0,6})?1次|每(?P<j>\d)天(?:[^,。;]{0,6})?1次|隔(?:1|一)?(?:天|日)(?!再|"
+    r"就)(?:[^,。;]{0,4}(?:吃|服|用|1次|打|点|换)|$)"
     r"|每隔(?:1|一)(?:天|日)"
 )
 _EN_WEEK = re.compile(
-    rf"\b{_TIMES_EN}[ -](?:a|per|each|every) ?(?P<p>week|month)|\b(?P<o>once|twice)[ -](?P<q>weekly|monthly)"
-    r"|every (?:other|second|2nd) day|(?:on )?alternate days|every (?P<j>\d+) days|every (?P<k>\d+) weeks"
-    r"|(?<!once )(?<!twice )(?<!-)\bweekly\b|every week\b|(?:one|1) day (?:a|each|per) week|same day (?:of )?(?:each|every) week"
+    rf"\b{_TIMES_EN}[ -](?:a|per|each|every) ?(?P<p>week|month)|\b(?P<o>once|twice)[ "
+    rf"-](?P<q>weekly|monthly)"
+    r"|every (?:other|second|2nd) day|(?:on )?alternate days|every (?P<j>\d+) days|every "
+    r"(?P<k>\d+) weeks"
+    r"|(?<!once )(?<!twice )(?<!-)\bweekly\b|every week\b|(?:one|1) day (?:a|each|per) week|"
+    r"same day (?:of )?(?:each|every) week"
 )
 _MEALS_3 = re.compile(
-    r"(?:3餐|每餐|餐餐|每顿饭?)(?:饭|餐)?(?P<zh>前|后|间|中|随餐|饭前|饭后|餐前|餐后|都)?(?P<hs>(?:各?1?(?:次|颗|片|粒|锭))?[,]?(?:和|及|与|跟|加|、|,|以及|还有)(?:临)?睡前)?"
-    r"|(?P<en>before|after|with|at)(?: each| every| all(?: the| your)?| your| all)? ?(?:3 meals|(?<=each )meals?|(?<=every )meals?)(?P<hs2>(?:,? and| plus) (?:at )?(?:bedtime|before bed))?"
-    r"|早[、,]?(?:中|午)[、,]?晚(?:[、,和及]?睡前(?P<hs3>))?|早上[、,]中午[、,]?(?:和|及|与|跟)?晚上"
-    r"|(?:in the )?morning,? (?:noon|midday|afternoon|lunchtime),? and (?:at |in the )?(?:night|evening|bedtime)"
+    r"(?:3餐|每餐|餐餐|每顿饭?)(?:饭|餐)?(?P<zh>前|后|间|中|随餐|饭前|饭后|餐前|餐后|"
+    r"都)?(?P<hs>(?:各?1?(?:次|颗|片|粒|锭))?[,]?(?:和|及|与|跟|加|、|,|以及|还有)(?:临)?睡前)?"
+    r"|(?P<en>before|after|with|at)(?: each| every| all(?: the| your)?| your| all)? ?(?:3 meals|"
+    r"(?<=each )meals?|(?<=every )meals?)(?P<hs2>(?:,? and| plus) (?:at )?(?:bedtime|before "
+    r"bed))?"
+    r"|早[、,]?(?:中|午)[、,]?晚(?:[、,和及]?睡前(?P<hs3>))?|早上[、,]中午[、,]?(?:和|及|与|"
+    r"跟)?晚上"
+    r"|(?:in the )?morning,? (?:noon|midday|afternoon|lunchtime),? and (?:at |in the )?(?:night|"
+    r"evening|bedtime)"
     r"|breakfast,? lunch,? and (?:dinner|supper)"
 )
 _TWO_SLOTS = re.compile(
-    r"早(?:餐|饭)?(?:后|前)?(?:[、和及与跟,]|1次[,、])?晚(?:餐|饭)?(?:后|前)?(?!点|1点)(?:各|都|1次|饭|餐|吃|服|用|点|擦|,|。|$)|早上?(?:和|及|与|跟|、)晚上?"
-    r"|(?:in the )?mornings? and (?:at |in the |1 in the |one in the |again (?:in the |at ))?(?:nights?|evenings?|bedtime)"
+    r"早(?:餐|饭)?(?:后|前)?(?:[、和及与跟,]|1次[,、])?晚(?:餐|饭)?(?:后|前)?(?!点|1点)(?:各|都|"
+    r"1次|饭|餐|吃|服|用|点|擦|,|。|$)|早上?(?:和|及|与|跟|、)晚上?"
+    r"|(?:in the )?mornings? and (?:at |in the |1 in the |one in the |again (?:in the |at "
+    r"))?(?:nights?|evenings?|bedtime)"
     r"|breakfast and (?:after |before |with )?(?:dinner|supper)"
 )
 _SLOTS = (
     (
         MORNING,
         re.compile(
-            r"(?<!今天)(?<!明天)(?<!昨天)(?<!隔天)早(?:上|晨)(?!好)|清晨|晨起|起床后|早(?:餐|饭)(?:前|后)?"
-            r"|(?:(?<!good )(?<!this )(?<!tomorrow )(?<!yesterday )(?<!next ))(?:in the |every |each |the )mornings?|breakfast|on waking|qam"
+            r"(?<!今天)(?<!明天)(?<!昨天)(?<!隔天)早(?:上|晨)(?!好)|清晨|晨起|起床后|早(?:餐|"
+            r"饭)(?:前|后)?"
+            r"|(?:(?<!good )(?<!this )(?<!tomorrow )(?<!yesterday )(?<!next ))(?:in the |every |"
+            r"each |the )mornings?|breakfast|on waking|qam"
         ),
     ),
     (NOON, re.compile(r"中午|午(?:餐|饭)(?:前|后)?|at noon|midday|lunch(?:time)?")),
@@ -295,13 +328,15 @@ _SLOTS = (
         EVENING,
         re.compile(
             r"(?<!今天)(?<!昨天)(?<!明天)晚(?:上|间)(?!好)|傍晚|每晚|晚(?:餐|饭)(?:前|后)?"
-            r"|(?:in the |every |each )evenings?|dinner|supper|(?:at|every|each) nights?\b|nightly|qpm|qn"
+            r"|(?:in the |every |each )evenings?|dinner|supper|(?:at|every|each) nights?\b|"
+            r"nightly|qpm|qn"
         ),
     ),
     (
         BEDTIME,
         re.compile(
-            r"睡前|睡觉前|就寝前?|临睡|bedtime|before (?:going to )?(?:bed|sleep)|before you (?:go to )?(?:bed|sleep)"
+            r"睡前|睡觉前|就寝前?|临睡|bedtime|before (?:going to )?(?:bed|sleep)|before you "
+            r"(?:go to )?(?:bed|sleep)"
         ),
     ),
 )
@@ -309,36 +344,49 @@ _MEAL = (
     (
         EMPTY,
         re.compile(
-            r"空腹|空肚子|empty stomach|without food|饭前1小时|1 hour before (?:food|meals?|eating)"
+            r"空腹|空肚子|empty stomach|without food|饭前1小时|1 hour before (?:food|meals?|"
+            r"eating)"
         ),
     ),
     (
         BEFORE_MEAL,
         re.compile(
-            r"(?:饭|餐)前|用餐前|吃饭前|进食前|before (?:(?:each|every|your|the|a|any|all) )?(?:meals?|food|eating|breakfast|lunch|dinner|supper|you eat)|(?<![a-z])ac(?![a-z])"
+            r"(?:饭|餐)前|用餐前|吃饭前|进食前|before (?:(?:each|every|your|the|a|any|all) "
+            r")?(?:meals?|food|eating|breakfast|lunch|dinner|supper|you eat)|"
+            r"(?<![a-z])ac(?![a-z])"
         ),
     ),
     (
         AFTER_MEAL,
         re.compile(
-            r"(?:饭|餐)后|用餐后|吃饱(?:饭)?(?:后|再)|after (?:(?:each|every|your|the|a|all) )?(?:meals?|food|eating|breakfast|lunch|dinner|supper|you(?:'ve| have)? eat(?:en)?)|(?<![a-z])pc(?![a-z])"
+            r"(?:饭|餐)后|用餐后|吃饱(?:饭)?(?:后|再)|after (?:(?:each|every|your|the|a|all) "
+            r")?(?:meals?|food|eating|breakfast|lunch|dinner|supper|you(?:'ve| have)? "
+            r"eat(?:en)?)|(?<![a-z])pc(?![a-z])"
         ),
     ),
     (
         WITH_MEAL,
         re.compile(
-            r"随餐|配(?:饭|食物|餐)|和(?:食物|饭|餐点?)(?:1|一)?起|与食物|边吃饭|用餐时|with (?:(?:each|every|your|the|a|some|all) )?(?:meals?|food|breakfast|lunch|dinner|supper|snack)"
+            r"随餐|配(?:饭|食物|餐)|和(?:食物|饭|餐点?)(?:1|一)?起|与食物|边吃饭|用餐时|with "
+            r"(?:(?:each|every|your|the|a|some|all) )?(?:meals?|food|breakfast|lunch|dinner|"
+            r"supper|snack)"
         ),
     ),
 )
+_EACH = re.compile(r"every|each|nightly|每")
+_EACH_BEFORE = re.compile(r"(?:每天|每日|每|天天|every |each )(?:的)?$")
 _EVERY_DAY = re.compile(r"每天|每日|天天|\bdaily\b|every (?:single )?day|each day")
 _AS_NEEDED = re.compile(
-    r"需要(?:的?时|才|再|的时候)|必要(?:的?时|的时候)|有需要|(?:痛|疼|发烧|不舒服|痒|喘)(?:起来)?(?:的?时候?|才|再)|(?<![a-z])prn(?![a-z])"
-    r"|(?:as|when|if|only when|whenever) (?:you )?need(?:ed)?(?: it)?|if (?:it is )?(?:necessary|required)|for (?:pain|fever)\b|when (?:you (?:have|are in) )?pain"
+    r"需要(?:的?时|才|再|的时候)|必要(?:的?时|的时候)|有需要|(?:痛|疼|发烧|不舒服|痒|"
+    r"喘)(?:起来)?(?:的?时候?|才|再)|(?<![a-z])prn(?![a-z])"
+    r"|(?:as|when|if|only when|whenever) (?:you )?need(?:ed)?(?: it)?|if (?:it is "
+    r")?(?:necessary|required)|for (?:pain|fever)\b|when (?:you (?:have|are in) )?pain"
 )
 _AT_MOST = re.compile(
-    r"(?:最多|至多|不超过|不要超过|不能超过|不可超过|别超过|勿超过|上限|以内|no more than|up to|at most|not more than|maximum(?: of)?|max|do not exceed|"
-    r"don't exceed|never exceed|never more than|not exceed(?:ing)?|do not (?:take|use) more than|don't (?:take|use) more than|limit of|more than)\s*"
+    r"(?:最多|至多|不超过|不要超过|不能超过|不可超过|别超过|勿超过|上限|以内|no more than|up to|"
+    r"at most|not more than|maximum(?: of)?|max|do not exceed|"
+    r"don't exceed|never exceed|never more than|not exceed(?:ing)?|do not (?:take|use) more "
+    r"than|don't (?:take|use) more than|limit of|more than)\s*"
     r"(?:of |is |吃|服用|服|用|,|:|为|是|1天|每天|1日|每日|24小时|内)*$"
 )
 
@@ -383,7 +431,7 @@ def read_timings(text: str) -> list[Timing]:
         slots = [BEDTIME] if match["more"] == "hs" and per_day == 1 else []
         add(match, per_day, slots=slots, as_needed="prn" in match[0])
     for match in _EVERY_H.finditer(text):
-        first = match["n"] or match["n2"] or match["n3"] or match["n4"] or "1"
+        first = match["n"] or match["n2"] or match["n3"] or match["n4"] or match["n5"] or "1"
         second = match["m"] or match["m3"]
         if float(first) > 0:
             high = 24 / float(second) if second and float(second) > 0 else None
@@ -418,7 +466,12 @@ def read_timings(text: str) -> list[Timing]:
     for slot, pattern in _SLOTS:
         for match in pattern.finditer(text):
             if not taken(match):
-                found.append(Timing(match.start(), match.end(), slots=frozenset([slot])))
+                daily = bool(_EACH.match(match[0])) or bool(
+                    _EACH_BEFORE.search(text[: match.start()])
+                )
+                found.append(
+                    Timing(match.start(), match.end(), every_day=daily, slots=frozenset([slot]))
+                )
     for meal, pattern in _MEAL:
         for match in pattern.finditer(text):
             if not any(t.meal and t.start <= match.start() < t.end for t in found):
@@ -492,21 +545,27 @@ def read_schedule(*texts: str) -> Schedule:
 # Routes ------------------------------------------------------------------------------------------
 
 _EYE, _EAR, _NOSE = r"(?:眼睛?|眼内|结膜)", r"(?:耳朵?|耳道|耳内)", r"(?:鼻子?|鼻孔|鼻腔)"
-_IN = r"(?:in|into|to|up|inside)(?: (?:your|the|each|both|affected|one|left|right|a|his|her|child's)){0,3}"
+_IN = (
+    r"(?:in|into|to|up|inside)(?: (?:your|the|each|both|affected|one|left|right|a|his|her|"
+    r"child's)){0,3}"
+)
 MOUTH = "mouth"
 """Said of whatever goes into the mouth; no route of a label."""
 _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "oral",
         re.compile(
-            r"\bby mouth\b|\borally\b|\bper os\b|\bswallow(?:ed|ing)?\b|\bdrink (?:it|this|the|them|all|up)\b|\bgulp\b"
-            r"|口服|吞服|吞下|吞(?=\d|整|药|掉|进|了它)|吞食|整(?:颗|粒|片)吞|喝(?:下|掉|药|了它|进)|嘴巴?(?:吃|吞)|服下"
+            r"\bby mouth\b|\borally\b|\bper os\b|\bswallow(?:ed|ing)?\b|\bdrink (?:it|this|the|"
+            r"them|all|up)\b|\bgulp\b"
+            r"|口服|吞服|吞下|吞(?=\d|整|药|掉|进|了它)|吞食|整(?:颗|粒|片)吞|喝(?:下|掉|药|"
+            r"了它|进)|嘴巴?(?:吃|吞)|服下"
         ),
     ),
     (
         MOUTH,
         re.compile(
-            r"\b(?:in|into) (?:your|the) mouth\b(?! ?piece)|\beat (?:it|this|the \w+)\b|(?:可以|能)吃(?=$|[,。;!的]|下|掉)|吃(?:下去|掉|进去)|放(?:在|进|到)嘴"
+            r"\b(?:in|into) (?:your|the) mouth\b(?! ?piece)|\beat (?:it|this|the \w+)\b|(?:可以|"
+            r"能)吃(?=$|[,。;!的]|下|掉)|吃(?:下去|掉|进去)|放(?:在|进|到)嘴"
         ),
     ),
     (
@@ -518,64 +577,79 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "ophthalmic",
         re.compile(
-            rf"\b{_IN} eyes?\b|[点滴擦涂抹挤]{{1,2}}(?:药)?(?:\d滴)?(?:在|入|到|进|于|左|右|双|两)*[^,。;耳鼻]{{0,3}}{_EYE}|{_EYE}(?:里|内)?(?:各|每次)?[点滴]|点眼|\beye drops?\b(?= (?:in|into))"
+            rf"\b{_IN} eyes?\b|[点滴擦涂抹挤]{{1,2}}(?:药)?(?:\d滴)?(?:在|入|到|进|于|左|右|双|"
+            rf"两)*[^,。;耳鼻]{{0,3}}{_EYE}|{_EYE}(?:里|内)?(?:各|每次)?[点滴]|点眼|\beye "
+            rf"drops?\b(?= (?:in|into))|\b(?:as|like) (?:an? )?eye (?:drops?|ointment)"
         ),
     ),
     (
         "otic",
         re.compile(
-            rf"\b{_IN} ears?\b|[点滴倒]{{1,2}}(?:药)?(?:\d滴)?(?:在|入|到|进|于|左|右|双|两)*[^,。;眼鼻]{{0,3}}{_EAR}|{_EAR}(?:里|内)?(?:各|每次)?[点滴]"
+            rf"\b{_IN} ears?\b|[点滴倒放塞]{{1,2}}(?:药)?(?:\d滴)?(?:在|入|到|进|于|左|右|双|"
+            rf"两)*[^,。;眼鼻]{{0,3}}{_EAR}|{_EAR}(?:里|内)?(?:各|每次)?[点滴]"
         ),
     ),
     (
         "nasal",
         re.compile(
-            rf"\b{_IN} (?:nose|nostrils?)\b|\bnasally\b|[喷滴吸点塞](?:\d下)?(?:在|入|到|进|于)*[^,。;眼耳]{{0,3}}{_NOSE}|{_NOSE}(?:里|内)?(?:各|每次)?[喷滴吸]"
+            rf"\b{_IN} (?:nose|nostrils?)\b|\bnasally\b|[喷滴吸点塞](?:\d下)?(?:在|入|到|进|"
+            rf"于)*[^,。;眼耳]{{0,3}}{_NOSE}|{_NOSE}(?:里|内)?(?:各|每次)?[喷滴吸]"
         ),
     ),
     (
         "inhaled",
         re.compile(
-            r"\binhal(?:e|ing)\b|\bbreathe (?:it|the medicine|this) in\b|吸入(?!性)|吸\d(?:下|喷|口)|用嘴(?:巴)?吸"
+            r"\binhal(?:e|ing)\b|\bbreathe (?:it|the medicine|this) in\b|吸入(?!性)|吸\d(?:下|"
+            r"喷|口)|用嘴(?:巴)?吸|吸(?:进|到)肺"
         ),
     ),
     (
         "topical",
         re.compile(
-            r"\b(?:apply|rub|spread|smear|dab|massage)\b(?!ing? for)(?=[^.;]{0,40}\b(?:skin|rash|area|joint|knee|back|arm|leg|hands?|face|patch|wound|spot)\b)"
-            r"|\bon(?:to)? (?:the|your) (?:skin|rash|affected area|wound)\b|涂(?:抹|在|于|到|上)|抹(?:在|于|到|上)|擦(?:在|于|到)|敷(?:在|于)|外用|外擦"
+            r"\b(?:apply|rub|spread|smear|dab|massage)\b(?!ing? for)(?=[^.;]{0,40}\b(?:skin|"
+            r"rash|area|joint|knee|back|arm|leg|hands?|face|patch|wound|spot)\b)"
+            r"|\bon(?:to)? (?:the|your) (?:skin|rash|affected area|wound)\b|涂(?:抹|在|于|到|上|"
+            r"一涂)|抹一抹|(?:皮肤|手|腿|肚皮|患部)上[涂抹擦]|抹(?:在|于|到|上)|擦(?:在|于|到)|"
+            r"敷(?:在|于)|外用|外擦"
         ),
     ),
     ("transdermal", re.compile(r"\bstick (?:it|the patch|one|this)\b|贴(?:在|于|到)(?!心)")),
     (
         "rectal",
         re.compile(
-            r"\b(?:in|into|up)(?: (?:your|the))? (?:rectum|anus|bottom|back passage|behind)\b|\brectally\b|塞(?:在|入|进|到)*[^,。;]{0,2}(?:肛门|直肠|屁股|屁眼)|肛门(?:内|里)?(?:塞|放|给)|肛塞|塞肛"
+            r"\b(?:in|into|up)(?: (?:your|the))? (?:rectum|anus|bottom|back passage|behind)\b|"
+            r"\brectally\b|\b(?:as|like) (?:an? )?suppositor|塞(?:在|入|进|"
+            r"到)*[^,。;]{0,2}(?:肛门|直肠|屁股|屁眼)|肛门(?:内|里)?(?:塞|放|给)|肛塞|塞肛"
         ),
     ),
     (
         "vaginal",
         re.compile(
-            r"\b(?:in|into)(?: (?:your|the))? vagina\b|\bvaginally\b|塞(?:在|入|进|到)*[^,。;]{0,2}阴道|阴道(?:内|里)?(?:塞|放|给)"
+            r"\b(?:in|into)(?: (?:your|the))? vagina\b|\bvaginally\b|塞(?:在|入|进|"
+            r"到)*[^,。;]{0,2}阴道|阴道(?:内|里)?(?:塞|放|给)"
         ),
     ),
     ("subcutaneous", re.compile(r"\bunder (?:your|the) skin\b|\bsubcutaneous(?:ly)?\b|皮下")),
     (
         "intramuscular",
         re.compile(
-            r"\b(?:in|into)(?: (?:your|the|a))? muscle\b|\bintramuscular(?:ly)?\b|肌肉注射|(?:打|注)(?:在|进|入)肌肉"
+            r"\b(?:in|into)(?: (?:your|the|a))? muscle\b|\bintramuscular(?:ly)?\b|肌肉注射|"
+            r"(?:打|注)(?:在|进|入)肌肉"
         ),
     ),
     (
         "intravenous",
         re.compile(
-            r"\b(?:in|into|through)(?: (?:your|the|a))? vein\b|\bintravenous(?:ly)?\b|静脉(?:注射|输注|点滴)|(?:打|注射?|推)(?:在|到|进|入)[^,。;]{0,3}静脉|打点滴|\biv (?:drip|push|line)\b"
+            r"\b(?:in|into|through)(?: (?:your|the|a))? vein\b|\bintravenous(?:ly)?\b|"
+            r"静脉(?:注射|输注|点滴)|(?:打|注射?|推)(?:在|到|进|入)[^,。;]{0,3}(?:静脉|血管)|打点滴|\biv "
+            r"(?:drip|push|line)\b"
         ),
     ),
     (
         "injected",
         re.compile(
-            r"\binject(?:ed|ing)?\b(?! ?(?:pen|site))|注射(?!部位|处|针|器|笔)|打(?:针|在肚|在大腿|到肚)|用针(?:筒)?打"
+            r"\binject(?:ed|ing)?\b(?! ?(?:pen|site))|注射(?!部位|处|针|器|笔)|打(?:针|在肚|"
+            r"在大腿|到肚)|用针(?:筒)?打"
         ),
     ),
 )
@@ -585,7 +659,8 @@ _LABEL_ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "oral",
         re.compile(
-            r"(?<![a-z])p\.?o\.?(?![a-z])|oral(?!ly disinteg)|by mouth|口服|内服|per os|(?<![a-z])ng(?![a-z])"
+            r"(?<![a-z])p\.?o\.?(?![a-z])|oral(?!ly disinteg)|by mouth|口服|内服|per os|"
+            r"(?<![a-z])ng(?![a-z])"
         ),
     ),
     ("ophthalmic", re.compile(r"ophth|eye|ocular|眼")),
@@ -632,7 +707,8 @@ _FORM_ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "oral",
         re.compile(
-            r"tab(?:let)?s?(?![a-z])|caps?(?:ule)?s?(?![a-z])|syrup|suspension|oral|sachet|powder|锭|胶囊|糖浆|口服|药水|颗粒|散剂"
+            r"tab(?:let)?s?(?![a-z])|caps?(?:ule)?s?(?![a-z])|syrup|suspension|oral|sachet|"
+            r"powder|锭|胶囊|糖浆|口服|药水|颗粒|散剂"
         ),
     ),
 )
@@ -671,7 +747,7 @@ def read_routes(text: str) -> list[RouteSaid]:
 
 
 def read_label_routes(route: str, *fallbacks: str) -> frozenset[str]:
-    """Read the route of a label; from its name and dose only where the route itself says nothing."""
+    """Read the route of a label; from its name and dose only where the field says nothing."""
     text = numbered(route)
     found = frozenset(code for code, pattern in _LABEL_ROUTES if pattern.search(text))
     if found:
@@ -694,19 +770,25 @@ def routes_agree(label: frozenset[str], said: str) -> bool:
 # Helpers -----------------------------------------------------------------------------------------
 
 _HALF_EACH = re.compile(r"(?<=[一1每])次半(?=[颗粒片锭包个])")
+_QUARTERS = {"四": "0.25", "三": "0.33", "二": "0.5", "2": "0.5", "3": "0.33", "4": "0.25"}
+_QUARTER = re.compile(r"([二三四234])分之[一1](?=[颗粒片锭包])")
 _CAPITAL_THREE = re.compile(r"参(?=[次颗粒片锭包滴毫天])")
 _ONE_DESCRIBED = re.compile(
-    r"\bone (?=(?:whole|full|single|small|large|white|pink|blue|yellow|round|more|extra|entire)+ (?:tablet|pill|capsule|dose)s?\b)"
+    r"\bone (?=(?:whole|full|single|small|large|white|pink|blue|yellow|round|more|extra|"
+    r"entire)+ (?:tablet|pill|capsule|dose)s?\b)"
 )
 _RANGE_START = re.compile(r"([一二两三四五六七八九十])(?=(?:到|至|-|~|或)\d)")
 _RANGE_START_EN = re.compile(r"\b(one|half|two|three|four)(?= (?:to|or) \d)")
 _EN_VALUES = {"one": "1", "half": "0.5", "two": "2", "three": "3", "four": "4"}
 _PERCENT = re.compile(r"百分之(?:(\d+(?:\.\d+)?)|([零一二三四五六七八九十百点]+))")
 _FRACTION = re.compile(
-    r"(?<![\d/.])(\d+ )?([13])/([234])(?=\s*(?:of an? |an? )?(?:tab|pill|cap|颗|粒|片|锭|#|sachet|包))"
+    r"(?<![\d/.])(\d+ )?([13])/([234])(?=\s*(?:of an? |an? )?(?:tab|pill|cap|颗|粒|片|锭|#|"
+    r"sachet|包))"
 )
+_WEEKLY_TIMES = re.compile(r"(?<=[周月期拜])([两二三四五六七])(?=次)")
 _MORE_COUNTED = re.compile(
-    r"([一两二三四五])(?=整?(?:整颗|整粒|整片|整锭|大颗|小颗|份|餐))|([两二三四五])(?=(?:份|餐|大颗|小颗|整颗|粒药|种剂量|剂量|次份|次的))"
+    r"([一两二三四五])(?=整?(?:整颗|整粒|整片|整锭|大颗|小颗|份|餐))|([两二三四五])(?=(?:份|餐|"
+    r"大颗|小颗|整颗|粒药|种剂量|剂量|次份|次的))"
 )
 
 
@@ -714,6 +796,7 @@ def _finish_numbers(text: str) -> str:
     text = _RANGE_START.sub(lambda m: f"{chinese_value(m[1]):g}", text)
     text = _ONE_DESCRIBED.sub("1 ", text)
     text = _RANGE_START_EN.sub(lambda m: _EN_VALUES[m[1]], text)
+    text = _WEEKLY_TIMES.sub(lambda m: f"{chinese_value(m[1]):g}", text)
     text = _PERCENT.sub(lambda m: f"{m[1] or f'{chinese_value(m[2]) or 0:g}'}%", text)
     text = _MORE_COUNTED.sub(lambda m: f"{chinese_value(m[1] or m[2]):g}", text)
     return _FRACTION.sub(lambda m: f"{int(m[1] or 0) + int(m[2]) / int(m[3]):g}", text)

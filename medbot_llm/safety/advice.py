@@ -34,7 +34,8 @@ FRAMES = (
 )
 
 _MAKES_UP = re.compile(
-    r"miss|make up|making up|catch|compensat|forg|doubl|twice|extra|more|补|漏|忘|加倍|双倍|2倍|倍|多|再|下次|下1次|回来"
+    r"miss|make up|making up|catch|compensat|forg|doubl|twice|extra|more|补|漏|忘|加倍|双倍|2倍|"
+    r"倍|多|再|下次|下1次|回来"
 )
 _CRUSHING = re.compile(
     r"crush|grind|pound|mash|open|磨|压|捣|敲|弄|打|剁|碾|研|剥|拆|剪|掰|切|胶囊"
@@ -42,7 +43,8 @@ _CRUSHING = re.compile(
 _SPLITTING = re.compile(r"cut|split|break|snap|halve|divide|剥|切|掰|剪|分|折|对|半|0\.5|half")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SYMPTOM = re.compile(
-    r"pain|fever|symptom|hurt|better|need|itch|cough|nausea|sleep|痛|烧|症状|舒服|需要|痒|咳|吐|好了|睡|不吃"
+    r"pain|fever|symptom|hurt|better|need|itch|cough|nausea|sleep|痛|烧|症状|舒服|需要|痒|咳|吐|"
+    r"好了|睡|不吃"
 )
 _MINUTES = re.compile(r"(\d+) ?(?:minutes?|mins?|分钟)")
 _HOURS = re.compile(
@@ -165,7 +167,7 @@ def _is_labelled(act: Act, said: str, sentence: Sentence, targets: Sequence[Labe
     is_for_need = all(facts.schedule.as_needed for facts in targets)
     if act.id in ("stop-medicine", "change-dose") and is_for_need:
         return bool(_SYMPTOM.search(sentence.text)) and not re.search(
-            r"more|extra|double|increase|多|加|增", said
+            r"more|extra|double|increase|as (?:many|much)|多|加|增|几", said
         )
     return False
 
@@ -180,7 +182,8 @@ def _counts(facts: LabelFacts, number: float) -> bool:
 
 
 _OWN_KIND = re.compile(
-    r"(?:your|this|the|these|that) (?:\w+ )?$|(?:您的|您这|这个|这颗|这种|这包|这瓶|这)(?:颗|种|包|个)?$"
+    r"(?:your|this|the|these|that) (?:\w+ )?$|(?:您的|您这|这个|这颗|这种|这包|这瓶|这)(?:颗|种|"
+    r"包|个)?$"
 )
 
 
@@ -206,6 +209,8 @@ _ORDER = re.compile(r"请|麻烦|您|你|务必|应该?|必须|记得|需要|可
 def _is_anothers(match: re.Match[str], sentence: Sentence) -> bool:
     """Whether the patient or a professional is to do it, not the robot: 請馬上告訴護理師."""
     if match[0].isascii():
+        return False
+    if _PROFESSIONAL.match(match[0]):
         return False
     start, _ = sentence.clause_span(match.start())
     before = sentence.text[start : match.start()]

@@ -80,10 +80,12 @@ _LEET_WORDS = frozenset(
 )
 _CLAUSE_END = re.compile(
     r"[,;:.!?()\[\]\n—…](?!\d)|(?<!\d)[,.](?=\d)|[，；：。！？]|"
-    r"\b(?:but|however|although|though|whereas|otherwise)\b|(?:但是?|不过|可是|然而|而是|否则|不然|所以)"
+    r"\b(?:but|however|although|though|whereas|otherwise)\b|(?:但是?|不过|可是|然而|而是|否则|"
+    r"不然|所以)"
 )
 _ASIDES = re.compile(
-    r",? ?(?:under any circumstances|ever|please|at all|of course|honestly|really|you know|in any case|i beg you|whatever happens|no matter what),"
+    r",? ?(?:under any circumstances|ever|please|at all|of course|honestly|really|you know|in "
+    r"any case|i beg you|whatever happens|no matter what),"
 )
 
 
@@ -162,7 +164,7 @@ class Words:
     def __init__(self, table: dict[str, Any]) -> None:
         self._words: dict[str, str] = {}
         for name, entries in table.items():
-            parts = [entries] if isinstance(entries, str) else list(map(str, entries))
+            parts = [entries] if isinstance(entries, str) else map(whole, entries)
             self._words[name] = self._joined(self.expand(simplified(part)) for part in parts)
 
     @staticmethod
@@ -182,10 +184,11 @@ class Words:
         more = Words({})
         more._words.update(self._words)
         for name, entries in table.items():
-            more._words[name] = Words._joined(map(more.expand, map(simplified, entries)))
+            parts = (more.expand(simplified(whole(entry))) for entry in entries)
+            more._words[name] = Words._joined(parts)
         return more
 
-    def compile(self, patterns: str | list[str], where: str) -> Patterns:
+    def compile(self, patterns: Iterable[str | list[str]], where: str) -> Patterns:
         """Compile patterns as alternatives.
 
         Raises:
@@ -193,7 +196,7 @@ class Words:
         """
         latin: list[re.Pattern[str]] = []
         han: list[re.Pattern[str]] = []
-        for written in [patterns] if isinstance(patterns, str) else patterns:
+        for written in map(whole, patterns):
             try:
                 compiled = re.compile(self.expand(simplified(written)).replace("▲", OKAY))
             except re.error as error:
@@ -206,6 +209,11 @@ class Words:
             if is_latin or not is_han:
                 latin.append(compiled)
         return Patterns(tuple(latin), tuple(han))
+
+
+def whole(pattern: str | list[str]) -> str:
+    """Put together a pattern that its file writes in several pieces."""
+    return pattern if isinstance(pattern, str) else "".join(pattern)
 
 
 def simplified(pattern: str) -> str:
@@ -375,10 +383,9 @@ class Sentence:
                 return False
             previous_first, previous_last = self.clause_span(first - 1)
             previous = self.text[previous_first:previous_last]
-            ban = None
-            for ban in frames().forbids.finditer(previous):
-                pass
-            if ban is not None:
+            bans = list(frames().forbids.finditer(previous))
+            if bans:
+                ban = max(bans, key=lambda match: match.end())
                 rest = previous[ban.end() :].strip()
                 return bool(frames().act_verbs.search(rest)) and OKAY not in previous
             first, clause = previous_first, previous.strip()

@@ -1,4 +1,4 @@
-"""Compare what a sentence says of amounts, times and routes with the label of the medicine it means.
+"""Compare what a sentence says of amounts, times and routes with the label of its medicine.
 
 A statement belongs to the medicine that the sentence names next to it. Where none is named, it may
 be said if it agrees with any medicine of the task. What is forbidden, asked, reported, a condition
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
 
 from medbot_llm.knowledge.quantities import AFTER_MEAL
 from medbot_llm.knowledge.quantities import BEDTIME
@@ -37,43 +36,80 @@ NEGATION_REACH = 24, 6
 EPSILON = 0.02
 
 _AT_MOST = re.compile(
-    r"(?:more than|exceed(?:ing)?|up to|at most|maximum(?: daily)?(?: dose)?(?: of| is)?|\bmax(?: of)?|超过|多于|最多|上限(?:是|为)?|至多)\s*(?:(?:只|可以|能)?(?:吃|服用|服|用)|是|为|1天|每天|a total of)?\s*$"
+    r"(?:more than|exceed(?:ing)?|up to|at most|maximum(?: daily)?(?: dose)?(?: of| is)?|"
+    r"\bmax(?: of)?|超过|多于|最多|上限(?:是|为)?|至多)\s*(?:(?:只|可以|能)?(?:吃|服用|服|用)|"
+    r"是|为|1天|每天|a total of)?\s*$"
 )
 _PER_DAY_AFTER = re.compile(
-    r"^\s*(?:altogether |in total )?(?:(?:a|per|each|every|/) ?(?:single )?day\b(?! (?:after|before|with))|daily\b|(?:in|within|over|for) (?:any )?(?:24 hours|(?:a|one|1) day|a 24)|/ ?(?:天|日)|每(?:天|日))"
+    r"^\s*(?:altogether |in total )?(?:(?:a|per|each|every|/) ?(?:single )?day\b(?! (?:after|"
+    r"before|with))|daily\b|(?:in|within|over|for) (?:any )?(?:24 hours|(?:a|one|1) day|a 24)|/ "
+    r"?(?:天|日)|每(?:天|日))"
 )
 _PER_DAY_BEFORE = re.compile(
-    r"(?:每1?天|每日|1天|1日|24小时内?|全天|天天|\bdaily (?:dose|total|amount|maximum)(?: is| of)?|\btotal(?: daily)? (?:dose|amount)? ?(?:is|of)?|\bper day,?|\b(?:each|every) day(?: you)?(?: should)?(?: take)?)(?:您|要|就|只|请|都|需|固定|总共|共|可以|能|吃|服用|服|用|使用|打|喝|总剂量|剂量|是|为|总计|合计|一共|1共|加起来|不要|不可|不得|最多|超过|总量|的|:| )*$"
+    r"(?:每1?天|每日|1天|1日|24小时内?|全天|天天|\bdaily (?:dose|total|amount|maximum)(?: is| "
+    r"of)?|\btotal(?: daily)? (?:dose|amount)? ?(?:is|of)?|\bper day,?|\b(?:each|every) day(?: "
+    r"you)?(?: should)?(?: take)?)(?:您|要|就|只|请|都|需|固定|总共|共|可以|能|吃|服用|服|用|"
+    r"使用|打|喝|总剂量|剂量|是|为|总计|合计|一共|1共|加起来|不要|不可|不得|最多|超过|总量|的|:|"
+    r" )*$"
 )
 _PACK = re.compile(
-    r"(?:\b(?:box|pack|bottle|bag|strip|supply|blister|total)(?: \w+)? (?:of|has|contains|with)|\bthere (?:are|is)|\bcontains?|\b(?:count(?:ed)?|remaining|left)|里面?有|内有|装|盒(?:里|内)?(?:有)?|瓶(?:里|内)?(?:有)?|袋(?:里|内)?(?:有)?|排(?:有)?|这里有|一共有|总共有|共有|剩(?:下)?|还有|每(?:盒|瓶|排|袋)|给您的)\s*(?:\d+ ?(?:x|盒|瓶) ?)?$"
+    r"(?:\b(?:box|pack|bottle|bag|strip|supply|blister|total)(?: \w+)? (?:of|has|contains|with)|"
+    r"\bthere (?:are|is)|\bcontains?|\b(?:count(?:ed)?|remaining|left)|里面?有|内有|装|盒(?:里|"
+    r"内)?(?:有)?|瓶(?:里|内)?(?:有)?|袋(?:里|内)?(?:有)?|排(?:有)?|这里有|一共有|总共有|共有|"
+    r"剩(?:下)?|还有|每(?:盒|瓶|排|袋)|给您的)\s*(?:\d+ ?(?:x|盒|瓶) ?)?$"
 )
 _PACK_AFTER = re.compile(
-    r"^\s*(?:left|remaining|in (?:the|this|each|your) (?:box|bag|pack|bottle|cup|strip)|(?:per|a|each) (?:box|pack|bottle|strip)|for (?:\d+|a|the|one|this) (?:days?|weeks?|months?)|装|入|/盒|1盒|1瓶|1排|的量|给您|放在|在袋|的药[^吃服]{0,4}$)|^[^,.]{0,6}\b(?:box|pack|bottle)\b"
+    r"^\s*(?:left|remaining|in (?:the|this|each|your) (?:box|bag|pack|bottle|cup|strip)|(?:per|"
+    r"a|each) (?:box|pack|bottle|strip)|for (?:\d+|a|the|one|this) (?:days?|weeks?|months?)|装|"
+    r"入|/盒|1盒|1瓶|1排|的量|给您|放在|在袋|的药[^吃服]{0,4}$)|^[^,.]{0,6}\b(?:box|pack|"
+    r"bottle)\b"
 )
 _ONE_BY_ONE = re.compile(r"^\s*(?:at a time|by one|after another)")
 _FREE_PERCENT = re.compile(r"^\s*(?:of (?:people|patients|cases)|的(?:人|病人|机会|病患))")
 _DOSE_BEFORE = re.compile(
-    r"(?:每次|1次|每回|每剂|单次|(?:吃|服用|服|打|注射|用)(?:了)?|each time|each dose is|each dose of|dose is|dose of|take|inject|use|swallow|at a time)\s*(?:吃|服用|服|用|打|是|为|just|only|you|should|about|:)?\s*$"
+    r"(?:每次|1次|每回|每剂|单次|(?:吃|服用|服|打|注射|用)(?:了)?|each time|each dose is|each "
+    r"dose of|dose is|dose of|take|inject|use|swallow|at a time)\s*(?:吃|服用|服|用|打|是|为|"
+    r"just|only|you|should|about|:)?\s*$"
 )
 _NOT_TAKING = re.compile(
-    r"\b(?:check|measur\w+|monitor\w*|test\w*|blood pressure (?:is|was|reading|once|twice)|your (?:blood pressure|temperature|pulse|sugar|glucose)|glucose|weigh\w*|brush\w*|rins\w+|walk\w*|exercis\w+|drink (?:plenty|water|a glass|fluids|\d)|glasses of|cups of|round(?:s)?|comes? (?:by|back|round)|visit\w*|nurses?|check-?ups?|appointments?|meals a day|eat (?:\d|small|regular)|urinat\w*|bathroom|wash\w*|change the (?:dressing|pad)|turn|stretch|breath\w*|sunscreen|call|charge|deliver\w*|rounds|follow-?up|see (?:your|the) doctor|blood tests?)\b"
-    r"|量(?:血|体|心|1|一)|测(?:血|量|体)|监测|检查|血糖(?:值|机|要|记)|称体重|刷牙|漱口|走路|运动|散步|喝(?:水|\d+杯|\d+毫升)|多喝|回诊|门诊|巡房|查房|护理师会|换药|翻身|洗手|伸展|深呼吸|抽血|验|上厕所|排便|3餐正常|记录血"
+    r"\b(?:check|measur\w+|monitor\w*|test\w*|blood pressure (?:is|was|reading|once|twice)|your "
+    r"(?:blood pressure|temperature|pulse|sugar|glucose)|glucose|weigh\w*|brush\w*|rins\w+|"
+    r"walk\w*|exercis\w+|drink (?:plenty|water|a glass|fluids|\d)|glasses of|cups of|"
+    r"round(?:s)?|comes? (?:by|back|round)|visit\w*|nurses?|check-?ups?|appointments?|meals a "
+    r"day|eat (?:\d|small|regular)|urinat\w*|bathroom|wash\w*|change the (?:dressing|pad)|turn|"
+    r"stretch|breath\w*|sunscreen|call|charge|deliver\w*|rounds|follow-?up|see (?:your|the) "
+    r"doctor|blood tests?)\b"
+    r"|量(?:血|体|心|1|一)|测(?:血|量|体)|监测|检查|血糖(?:值|机|要|记)|称体重|刷牙|漱口|走路|"
+    r"运动|散步|喝(?:水|\d+杯|\d+毫升)|多喝|回诊|门诊|巡房|查房|护理师会|换药|翻身|洗手|伸展|"
+    r"深呼吸|抽血|验|上厕所|排便|3餐正常|记录血"
 )
 _TAKING = re.compile(
-    r"\b(?:take|takes|taken|taking|use|used|using|apply|applied|inject\w*|inhale\w*|swallow\w*|put|instil\w*|drops? in|dose|doses|give|given|due|scheduled|prescribed|directed|label|tablets?|pills?|capsules?|puffs?|drops?|units|mg|one|1|it is|it's|medicine|medication)\b"
+    r"\b(?:take|takes|taken|taking|use|used|using|apply|applied|inject\w*|inhale\w*|swallow\w*|"
+    r"put|instil\w*|drops? in|dose|doses|give|given|due|scheduled|prescribed|directed|label|"
+    r"tablets?|pills?|capsules?|puffs?|drops?|units|mg|one|1|it is|it's|medicine|medication)\b"
     r"|吃|服|用|打|注射|点|擦|涂|抹|喷|吸|贴|滴|塞|药|颗|粒|片|锭|每次|1次|次|剂量|标签|药袋"
 )
 _INCOMPLETE = re.compile(
-    r"\b(?:or|not|instead|rather|either|avoid|may|might|sometimes|can make)\b|或|还是|不(?!适)|别|可能|避免|会(?:有|让|使|出现|想|头|嗜)"
+    r"\b(?:or|not|instead|rather|either|avoid|may|might|sometimes|can make)\b|或|还是|不(?!适)|"
+    r"别|可能|避免|会(?:有|让|使|出现|想|头|嗜)"
 )
 _EFFECT = re.compile(
-    r"\b(?:may|might|can|could) (?:make|cause|feel|keep|wake|occur|happen|be|notice|last|get)|\b(?:blood sugar|blood pressure|dizz\w+|sleepy|drows\w+|urine|urinate|tired|toilet|stand up|get up|side effects?|awake|felt|slept|effect)\b|血糖|血压(?:高|低|值)|头晕|起身|起床时|小便|夜尿|睡不|副作用|想睡|嗜睡|上厕所|起来"
+    r"\b(?:may|might|can|could) (?:make|cause|feel|keep|wake|occur|happen|be|notice|last|get)|"
+    r"\b(?:blood sugar|blood pressure|dizz\w+|sleepy|drows\w+|urine|urinate|tired|toilet|stand "
+    r"up|get up|side effects?|awake|felt|slept|effect)\b|血糖|血压(?:高|低|值)|头晕|起身|起床时|"
+    r"小便|夜尿|睡不|副作用|想睡|嗜睡|上厕所|起来"
 )
 _ONLY_NEED = re.compile(
-    r"\b(?:take|use|a|one|1)(?: it| this| one| a| the| 1)?(?: tablet| pill| dose| capsule)? (?:only |just )?whenever\b[^,.;]{0,24}|\b(?:take|use) (?:it|this|one|a tablet|1 tablet|1|the tablet) (?:only |just )?(?:when|if) (?:you |your \w+ )(?:have (?:a |pain)|feel (?!hungry|sick|unwell)|hurts?|aches?|get a|are in pain)[^,.;]{0,16}"
-    r"|\b(?:only|just|take it|take this|use it) (?:take (?:it|this|one) |use (?:it|this) |it )?(?:when|if|as|whenever) (?:you |it |your )?(?:need|feel|have|are|get|hurts?|pain|is (?:bad|high|up)|necessary|required)[^,.;]{0,20}|\bas needed\b|\bwhen needed\b"
-    r"|(?:有|等|会|很|真的|不|觉得|只有)?(?:痛|不舒服|难过|症状|发作|头晕|血压高|需要|必要|高起来)(?:的?时候?|时|了)?(?:才|再)(?:需要|要|去)?(?:吃|服|用|打|点|擦|喷)|需要时(?:才|再)?(?:吃|服用|服|使用|用)"
+    r"\b(?:take|use|a|one|1)(?: it| this| one| a| the| 1)?(?: tablet| pill| dose| capsule)? "
+    r"(?:only |just )?whenever\b[^,.;]{0,24}|\b(?:take|use) (?:it|this|one|a tablet|1 tablet|1|"
+    r"the tablet) (?:only |just )?(?:when|if) (?:you |your \w+ )(?:have (?:a |pain)|feel "
+    r"(?!hungry|sick|unwell)|hurts?|aches?|get a|are in pain)[^,.;]{0,16}"
+    r"|\b(?:only|just|take it|take this|use it) (?:take (?:it|this|one) |use (?:it|this) |it "
+    r")?(?:when|if|as|whenever) (?:you |it |your )?(?:need|feel|have|are|get|hurts?|pain|is "
+    r"(?:bad|high|up)|necessary|required)[^,.;]{0,20}|\bas needed\b|\bwhen needed\b"
+    r"|(?:有|等|会|很|真的|不|觉得|只有)?(?:痛|不舒服|难过|症状|发作|头晕|血压高|需要|必要|"
+    r"高起来)(?:的?时候?|时|了)?(?:才|再)(?:需要|要|去)?(?:吃|服|用|打|点|擦|喷)|需要时(?:才|"
+    r"再)?(?:吃|服用|服|使用|用)"
 )
 _APART = re.compile(
     r"(?:at least|minimum|less than|within|隔|间隔|相隔|至少|不到|少于)[^,.;]{0,10}$"
@@ -85,6 +121,13 @@ def states_nothing(sentence: Sentence, start: int, end: int) -> bool:
     return is_harmless(sentence, start, end, _FRAMES) or sentence.is_negated(
         start, *NEGATION_REACH
     )
+
+
+_LISTED = re.compile(
+    r"\s*(?:\d+(?:\.\d+)? ?m?c?g|tablets?|锭|胶囊|膜衣锭)?\s*(?:and|和|跟|与|及|、|,|"
+    r"&)\s*(?:the |your |您的)?"
+)
+"""What stands between two names that share what is said of them."""
 
 
 class Statements:
@@ -119,9 +162,7 @@ class Statements:
         while index > 0:
             previous = self.mentions[index - 1]
             between = text[previous[1] : self.mentions[index][0]]
-            if not re.fullmatch(r"[^,.;。]{0,12}(?:and|和|跟|与|及|、|,|&)[^,.;。]{0,6}", between):
-                break
-            if re.search(r"\d", between):
+            if not _LISTED.fullmatch(between):
                 break
             owners |= set(previous[2])
             index -= 1
@@ -361,7 +402,10 @@ def _formulary_allows(timing: Timing, label: LabelFacts) -> bool:
 
 _CHEW = re.compile(r"\bchew(?:ing|ed)?\b(?! nothing)|嚼|咬碎")
 _DISSOLVE = re.compile(
-    r"\b(?:let (?:it|them) (?:dissolve|melt)|dissolv(?:e|ing) (?:it|them|the \w+|this)|melt(?:s)? (?:it )?(?:on|in)|suck (?:on )?(?:it|them|the)|hold it in your (?:mouth|cheek)|keep it in your mouth)\b|(?:含在|含着|含化|含服|含在嘴)|(?:溶|泡|化)(?:解)?(?:在|于|到|进|开)?[^,。;]{0,3}(?:水|果汁|牛奶|茶)"
+    r"\b(?:let (?:it|them) (?:dissolve|melt)|dissolv(?:e|ing) (?:it|them|the \w+|this)|"
+    r"melt(?:s)? (?:it )?(?:on|in)|suck (?:on )?(?:it|them|the)|hold it in your (?:mouth|cheek)|"
+    r"keep it in your mouth)\b|(?:含在|含着|含化|含服|含在嘴)|(?:溶|泡|化)(?:解)?(?:在|于|到|进|"
+    r"开)?[^,。;]{0,3}(?:水|果汁|牛奶|茶)"
 )
 
 

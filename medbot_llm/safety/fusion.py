@@ -12,17 +12,17 @@ from typing import Protocol
 from medbot_llm.domain import Severity
 from medbot_llm.safety.base import TriageResult
 
-EMERGENCY_FROM = 0.75
+EMERGENCY_FROM = 0.72
 """Probability of an emergency from which the model alone calls one."""
 EMERGENCY_AGAINST_CONTEXT = 0.92
 """The same where the rules saw signs, but denied, over, asked about or somewhere else."""
 HELP_FROM = 0.7
 """Probability of any need from which the model alone calls a nurse."""
 HELP_AGAINST_CONTEXT = 0.85
-DOUBT_BELOW = 0.06
-"""Under this probability of an emergency an emergency that is not clear becomes a nurse's visit."""
-NO_HELP_BELOW = 0.06
-"""Under this probability of any need a nurse's visit is dropped."""
+DOUBT_BELOW = 0.12
+"""Under this probability of an emergency, one that is not clear becomes a nurse's visit."""
+NO_HELP_BELOW = 0.1
+"""Under this probability of any need nobody is called for what is not clear."""
 
 ANY_CAUSE = "several_signs"
 """The rule that sees danger and not its cause, so that the model names the category."""
@@ -88,6 +88,8 @@ def fused(evidence: Evidence, opinion: SecondOpinion | None) -> TriageResult:
     if evidence.severity is Severity.EMERGENCY:
         if opinion.emergency >= DOUBT_BELOW:
             return by_rules
+        if opinion.help < NO_HELP_BELOW:
+            return TriageResult()
         return TriageResult(Severity.NURSE, category, evidence.reason)
     needed = EMERGENCY_AGAINST_CONTEXT if evidence.is_harmless else EMERGENCY_FROM
     if opinion.emergency >= needed:

@@ -1,8 +1,8 @@
 """Claims that are compared with task, formulary and interaction rules, topic by topic.
 
-The words of each topic are in `resource/verifier/topics.yaml`: illnesses and who has them, signs of
-an emergency and what plays them down, foods and what may be combined, allergies, what a medicine
-is for, and text that belongs to the robot's own control.
+The words of each topic are in `resource/verifier/topics.yaml`: illnesses and who has them, signs
+of an emergency and what plays them down, foods and what may be combined, allergies, what a
+medicine is for, and text that belongs to the robot's own control.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from medbot_llm.domain import PatientGroup
 from medbot_llm.knowledge.formulary import Formulary
 from medbot_llm.knowledge.interactions import Interactions
 from medbot_llm.knowledge.medicine import Medicine
@@ -57,7 +58,7 @@ def topics() -> Topics:
         if isinstance(entry, dict):
             for key, value in entry.items():
                 walk(value, f"{path}.{key}" if path else key)
-        elif entry and isinstance(entry[0], str):
+        elif entry:
             compiled[path] = known.compile(entry, f"topics.yaml: {path}")
 
     walk({k: v for k, v in table.items() if k not in _OTHER_TABLES}, "")
@@ -94,8 +95,11 @@ _ALLOWED_BY_MENTION = frozenset({"alcohol", "grapefruit"})
 """Foods that a sentence either warns of or, by naming them, allows."""
 _BANS = re.compile(r"avoid|避免|不要|别|不可|不能|don't|do not|never|\bno\b|勿|禁|忌|少")
 _WARNS = re.compile(
-    r"\b(?:avoid|interact\w*|risk|limit\w*|caution|careful|warn\w*|raises?|increases?|stronger|drows\w*|dangerous|harm\w*|ask|check|affects?(?! (?:you|your|it|the) ?(?:at all)?)|stay away|cut down|without|free|less|no|not|question|whether|about)\b"
-    r"|避免|不要|别|不可|不能|勿|禁|忌|小心|注意|增加|影响(?!不)|加重|变强|过低|太低|危险|伤|问|戒|少喝|远离|嗜睡|风险|是否|有没有|不宜|不适合"
+    r"\b(?:avoid\w*|(?<!not )(?<!n't )interacts?|risk|limit\w*|caution|careful|warn\w*|raises?|"
+    r"increases?|stronger|drows\w*|dangerous|harmful|ask|check|(?<!not )(?<!n't )affects?|"
+    r"stay away|cut down|without|alcohol-free|question|whether)\b"
+    r"|避免|不要|别|不可|不能|勿|禁|忌|小心|注意|增加|(?<![不没])影响|加重|变强|过低|太低|危险|"
+    r"(?<!不)伤|问|戒|少喝|远离|嗜睡|风险|是否|有没有|不宜|不适合"
 )
 _FOOD_TERMS = {
     "alcohol": ("alcohol",),
@@ -131,10 +135,10 @@ def check_diagnosis(sentence: Sentence, statements: Statements, brief: Brief) ->
     text = sentence.text
     for path in ("diagnosis.has", "diagnosis.is"):
         for match in known[path].finditer(text):
-            what = match["what"]
+            what = match.groupdict().get("what") or ""
             if _is_unable(sentence, match.start()) or _is_said_in_frame(sentence, match):
                 continue
-            if _is_recorded(what, statements, brief):
+            if what and _is_recorded(what, statements, brief):
                 continue
             if _is_possible_and_urgent(match[0], text):
                 continue
@@ -195,9 +199,9 @@ def _is_recorded(what: str, statements: Statements, brief: Brief) -> bool:
     record = f"{facts.conditions} ; {facts.notes} ; {numbered(' ; '.join(brief.said))}"
     if "allerg" in what or "过敏" in what:
         return bool(facts.allergies.strip())
-    if facts.task is not None and "pregnan" in what or "怀孕" in what:
-        if facts.task is not None and str(facts.task.patient_group) == "pregnant":
-            return True
+    is_pregnant = facts.task is not None and facts.task.patient_group is PatientGroup.PREGNANT
+    if is_pregnant and ("pregnan" in what or "怀孕" in what):
+        return True
     what = re.sub(r"^(?:a|an|the) ", "", what.strip())
     if what and what in record:
         return True
@@ -251,8 +255,10 @@ def check_emergency(sentence: Sentence, brief: Brief) -> Verdict:
 
 
 _STILL_TAKE = re.compile(
-    r"\b(?:even (?:if|when|though|after)|although)\b[^.;]*\b(?:better|gone|well|fine|normal|improv\w+|no (?:pain|symptoms?|fever)|stopped|away)\b"
-    r"|(?:就算|即使|即便|虽然|症状|不痛|不痒|退烧|好转|好)[^。;]{0,8}(?:好|消|改善|退|不痛|没了|转)?[^。;]{0,4}(?:也|都|仍|还是?)(?:要|请|得|应|必须)"
+    r"\b(?:even (?:if|when|though|after)|although)\b[^.;]*\b(?:better|gone|well|fine|normal|"
+    r"improv\w+|no (?:pain|symptoms?|fever)|stopped|away)\b"
+    r"|(?:就算|即使|即便|虽然|症状|不痛|不痒|退烧|好转|好)[^。;]{0,8}(?:好|消|改善|退|不痛|没了|"
+    r"转)?[^。;]{0,4}(?:也|都|仍|还是?)(?:要|请|得|应|必须)"
 )
 """To go on although the complaint has gone is what labels ask for."""
 
@@ -506,7 +512,8 @@ class Combinations:
                 before = sentence.before(match.start())
                 framed = topics()["purpose_frame"].search(before) or any(
                     re.fullmatch(
-                        r"(?:'s)? ?(?:is|,|是|属于|用来|为)? ?(?:an?|the|your|used|1种|一种|常用的|治疗|used to|used for| )*",
+                        r"(?:'s)? ?(?:is|,|是|属于|用来|为)? ?"
+                        r"(?:an?|the|your|used|1种|一种|常用的|治疗|used to|used for| )*",
                         sentence.text[end : match.start()],
                     )
                     for _, end, _ in statements.mentions
@@ -525,7 +532,12 @@ class Combinations:
 def _forbids_after(clause: str, end: int) -> bool:
     return bool(
         re.search(
-            r"不(?:可以?|能|要|宜|行|适合|建议|应|得|好|安全)|避免|禁止|会(?:增加|影响|降低|让|使|导致|造成)|\b(?:can|may|will|could|might) (?:raise|increase|cause|lower|reduce|affect|change|stop|interact|interfere|weaken|strengthen|block|make [^.;,]{0,24}(?:worse|drowsy|sleepy|dizzy|sick|bleed|less|too|low|weak|danger|strong))|should be avoided|not (?:be )?(?:safe|good|recommended|advis|allowed|taken|combined|mixed)|avoid",
+            r"不(?:可以?|能|要|宜|行|适合|建议|应|得|好|安全)|避免|禁止|会(?:增加|影响|降低|让|"
+            r"使|导致|造成)|\b(?:can|may|will|could|might) (?:raise|increase|cause|lower|reduce|"
+            r"affect|change|stop|interact|interfere|weaken|strengthen|block|make "
+            r"[^.;,]{0,24}(?:worse|drowsy|sleepy|dizzy|sick|bleed|less|too|low|weak|danger|"
+            r"strong))|should be avoided|not (?:be )?(?:safe|good|recommended|advis|allowed|"
+            r"taken|combined|mixed)|avoid",
             clause[end:],
         )
     )
@@ -533,20 +545,157 @@ def _forbids_after(clause: str, end: int) -> bool:
 
 _APART = re.compile(r"隔|分开|错开|\bapart\b|\bhours? (?:before|after|between|later)\b|\bseparate")
 _UNKNOWN_NAME = re.compile(
-    r"\b(?P<name>[a-z]{4,}(?<!s)(?<!ing)(?<!ed)(?<!ly)) ?(?=\d+(?:\.\d+)? ?(?:mg|mcg|g|ml|units?|iu)\b)"
-    r"|\b[a-z]{2,}(?:pril|sartan|olol|statin|azole|cillin|mycin|floxacin|oxetine|dipine|tidine|prazole|gliptin|gliflozin|formin|zepam|zolam|profen|triptan|setron|parin|xaban|grel|thiazide|semide|lukast|terol|tropium|sone|solone|caine|cycline|vir|mab|nib|glutide|amide|urea|azepine|triptyline|traline|epam|fenac|coxib|ine sulfate|codone|morphone|afil|osin|barbital|peridol|apine|idone)\b"
-    r"|[\u4e00-\u9fff]{0,3}(?:他汀|沙坦|普利|洛尔|地平|西泮|唑仑|霉素|西林|沙星|格列[\u4e00-\u9fff]|拉唑|替丁|双胍|头孢[\u4e00-\u9fff]{1,2}|法华林|华法林|华法令)"
+    r"\b(?P<name>[a-z]{4,}(?<!s)(?<!ing)(?<!ed)(?<!ly)) ?(?=\d+(?:\.\d+)? ?(?:mg|mcg|g|ml|"
+    r"units?|iu)\b)"
+    r"|\b[a-z]{2,}(?:pril|sartan|olol|statin|azole|cillin|mycin|floxacin|oxetine|dipine|tidine|"
+    r"prazole|gliptin|gliflozin|formin|zepam|zolam|profen|triptan|setron|parin|xaban|grel|"
+    r"thiazide|semide|lukast|terol|tropium|sone|solone|caine|cycline|vir|mab|nib|glutide|amide|"
+    r"urea|azepine|triptyline|traline|epam|fenac|coxib|ine sulfate|codone|morphone|afil|osin|"
+    r"barbital|peridol|apine|idone)\b"
+    r"|[\u4e00-\u9fff]{0,3}(?:他汀|沙坦|普利|洛尔|地平|西泮|唑仑|霉素|西林|沙星|"
+    r"格列[\u4e00-\u9fff]|拉唑|替丁|双胍|头孢[\u4e00-\u9fff]{1,2}|法华林|华法林|华法令)"
 )
-"""What looks like the name of a medicine: by its INN stem (WHO, The use of stems), or by a strength
-right behind it."""
+"""What looks like the name of a medicine: by its INN stem (WHO, The use of stems), or by a
+strength right behind it."""
 _NO_NAMES = frozenset(
-    "about total strength takes tablet tablets capsule capsules contains dose doses exactly maximum usual daily label "
-    "medicine medication these those every another other strong least units needs after before reads shows states "
-    "tablet's small large around nearly roughly within under above their extra being inject taking using swallow drink "
-    "tablet take about than only just your then give have dose each next last full half hold make need show rate size pill have some more less same last when with from into over read says mark hour week year quality examine determine imagine decline define combine machine routine urine medicine online fine mine nine "
-    "vaccine cocaine caffeine nicotine discipline genuine medicines pipeline airline guideline baseline morphine "
-    "insulin protein penicillin chapter measure amount containing called named labelled weighs delivers provides "
-    "person season reason lesson comparison poison prison mason mobile pajamas asone marine tambourine".split()
+    [
+        "about",
+        "total",
+        "strength",
+        "takes",
+        "tablet",
+        "tablets",
+        "capsule",
+        "capsules",
+        "contains",
+        "dose",
+        "doses",
+        "exactly",
+        "maximum",
+        "usual",
+        "daily",
+        "label",
+        "medicine",
+        "medication",
+        "these",
+        "those",
+        "every",
+        "another",
+        "other",
+        "strong",
+        "least",
+        "units",
+        "needs",
+        "after",
+        "before",
+        "reads",
+        "shows",
+        "states",
+        "tablet's",
+        "small",
+        "large",
+        "around",
+        "nearly",
+        "roughly",
+        "within",
+        "under",
+        "above",
+        "their",
+        "extra",
+        "being",
+        "inject",
+        "taking",
+        "using",
+        "swallow",
+        "drink",
+        "take",
+        "than",
+        "only",
+        "just",
+        "your",
+        "then",
+        "give",
+        "have",
+        "each",
+        "next",
+        "last",
+        "full",
+        "half",
+        "hold",
+        "make",
+        "need",
+        "show",
+        "rate",
+        "size",
+        "pill",
+        "some",
+        "more",
+        "less",
+        "same",
+        "when",
+        "with",
+        "from",
+        "into",
+        "over",
+        "read",
+        "says",
+        "mark",
+        "hour",
+        "week",
+        "year",
+        "quality",
+        "examine",
+        "determine",
+        "imagine",
+        "decline",
+        "define",
+        "combine",
+        "machine",
+        "routine",
+        "urine",
+        "online",
+        "fine",
+        "mine",
+        "nine",
+        "vaccine",
+        "cocaine",
+        "caffeine",
+        "nicotine",
+        "discipline",
+        "genuine",
+        "medicines",
+        "pipeline",
+        "airline",
+        "guideline",
+        "baseline",
+        "morphine",
+        "insulin",
+        "protein",
+        "penicillin",
+        "chapter",
+        "measure",
+        "amount",
+        "containing",
+        "called",
+        "named",
+        "labelled",
+        "weighs",
+        "delivers",
+        "provides",
+        "person",
+        "season",
+        "reason",
+        "lesson",
+        "comparison",
+        "poison",
+        "prison",
+        "mason",
+        "mobile",
+        "pajamas",
+        "asone",
+        "marine",
+        "tambourine",
+    ]
 )
 
 
@@ -559,9 +708,7 @@ def check_allergy(
     """Find an allergy that is waved aside, denied, invented or overlooked."""
     known = topics()
     text = sentence.text
-    if "allerg" not in text and "过敏" not in text and "敏" not in text:
-        pass
-    else:
+    if "allerg" in text or "敏" in text:
         for match in known["allergy.waved"].finditer(text):
             if sentence.is_question(match.start()):
                 continue
@@ -569,7 +716,9 @@ def check_allergy(
                 sentence.is_denied(match.start(), match.start() + 1)
                 or sentence.is_forbidden(match.start(), match.end())
                 or re.search(
-                    r"\b(?:not|never|n't) (?:safe|fine|be|take|suitable)|不(?:可以|能|要|适合|安全)|请(?:先|立|马|告诉|不)|tell|ask|call|告诉|停",
+                    r"\b(?:not|never|n't) (?:safe|fine|be|take|suitable)|"
+                    r"不(?:可以|能|要|适合|安全)|"
+                    r"请(?:先|立|马|告诉|不)|tell|ask|call|告诉|停",
                     match[0],
                 )
             ):
@@ -618,7 +767,9 @@ def _is_listed_allergy(what: str, statements: Statements, combinations: Combinat
 
 
 _MAY_TAKE = re.compile(
-    r"\b(?:can|could|may|fine|safe|ok|okay)\b[^.;,]{0,24}\b(?:take|have|use|eat)\b[^.;,]{0,16}$|\b(?:safe|fine|ok|okay) (?:to|with)[^.;,]{0,20}$|(?<!不)可以[^,。;]{0,3}[吃用服打][^,。;]{0,4}$"
+    r"\b(?:can|could|may|fine|safe|ok|okay)\b[^.;,]{0,24}\b(?:take|have|use|eat)\b[^.;,]{0,16}$|"
+    r"\b(?:safe|fine|ok|okay) (?:to|with)[^.;,]{0,20}$|"
+    r"(?<!不)可以[^,。;]{0,3}[吃用服打][^,。;]{0,4}$"
 )
 
 
@@ -655,12 +806,14 @@ def check_waived(sentence: Sentence, statements: Statements) -> Verdict:
     return Verdict()
 
 
-# Storage that the label or the formulary decides ---------------------------------------------------
+# Storage that the label or the formulary decides -------------------------------------------------
 
 _FRIDGE = re.compile(r"(?<!freezer )\b(?:refrigerat\w+|fridge)\b|冰箱|冷藏")
 _ROOM = re.compile(
-    r"\b(?:room temperature|outside (?:of )?the fridge|out of the fridge|on the (?:table|counter|shelf))\b|室温|常温|不用(?:冰|冷藏)|不必冷藏|不需要?冷藏|不用放冰箱"
+    r"\b(?:room temperature|outside (?:of )?the fridge|out of the fridge|on the (?:table|"
+    r"counter|shelf))\b|室温|常温|不用(?:冰|冷藏)|不必冷藏|不需要?冷藏|不用放冰箱"
 )
+_IN_USE = re.compile(r"open|days|weeks|\d+天|开封|开瓶|使用中|before|minutes|分钟|warm|回温")
 _KEEPING = re.compile(r"\b(?:keep|store|put|leave|place|in the|stored|kept)\b|放|存|保存|收|冰")
 
 
@@ -683,12 +836,9 @@ def check_storage(sentence: Sentence, statements: Statements) -> Verdict:
                 label_cold = bool(_FRIDGE.search(label.text))
                 storage = label.medicine.storage if label.medicine is not None else ()
                 cold = label_cold or any(code in ("fridge", "fridge_unopened") for code in storage)
-                if wrong == "fridge" and label_cold or wrong == "fridge" and "fridge" in storage:
-                    if not re.search(
-                        r"open|days|weeks|\d+天|开封|开瓶|使用中|before|minutes|分钟|warm|回温",
-                        text,
-                    ):
-                        return Verdict("unsafe_storage", f"{match[0]}: it is kept cold")
+                is_kept_cold = label_cold or "fridge" in storage
+                if wrong == "fridge" and is_kept_cold and not _IN_USE.search(text):
+                    return Verdict("unsafe_storage", f"{match[0]}: it is kept cold")
                 if is_cold and not cold and (storage or label.routes <= {"oral"}):
                     return Verdict(
                         "unsafe_storage", f"{match[0]}: neither label nor formulary says so"

@@ -35,24 +35,58 @@ SOLIDS = frozenset({"count", "suppository", "patch", "sachet", "ampoule"})
 """Kinds of amounts that are all counted with the words for tablets: 一顆, "one"."""
 DOSE_KINDS = frozenset({*SOLIDS, "mass", "volume", "activity", "drop", "puff", "charge"})
 _FORM_WORDS = frozenset(FORM_WORDS) | frozenset(
-    "oral solution sodium hydrochloride potassium calcium acid besylate besilate maleate tartrate succinate "
-    "sulfate sulphate acetate citrate phosphate mesylate high dose low iron vitamin water normal saline "
-    "units unit percent strong".split()
+    [
+        "oral",
+        "solution",
+        "sodium",
+        "hydrochloride",
+        "potassium",
+        "calcium",
+        "acid",
+        "besylate",
+        "besilate",
+        "maleate",
+        "tartrate",
+        "succinate",
+        "sulfate",
+        "sulphate",
+        "acetate",
+        "citrate",
+        "phosphate",
+        "mesylate",
+        "high",
+        "dose",
+        "low",
+        "iron",
+        "vitamin",
+        "water",
+        "normal",
+        "saline",
+        "units",
+        "unit",
+        "percent",
+        "strong",
+    ]
 )
 _CHINESE_FORMS = re.compile(
     "(?:"
     + "|".join(sorted((re.escape(w) for w in CHINESE_FORMS), key=len, reverse=True))
-    + "|锭|片|胶囊|栓剂|药膏|软膏|乳膏|贴片|喷剂|吸入剂|眼药水|眼药膏|滴剂|糖浆|颗粒|散|液|针|持续性|药效|膜衣|肠溶|缓释)+$"
+    + "|锭|片|胶囊|栓剂|药膏|软膏|乳膏|贴片|喷剂|吸入剂|眼药水|眼药膏|滴剂|糖浆|颗粒|散|液|针|"
+    "持续性|药效|膜衣|肠溶|缓释)+$"
 )
 _LATIN_NAME = re.compile(r"[a-z][a-z'-]{3,}")
 _STRENGTH = re.compile(
-    r"[\d.,/ ]+(?:mg|mcg|g|ml|iu|units?|%|毫克|微克|公克|克|毫升|单位)(?:/[\d. ]*(?:ml|毫升|dose|puff))?|[\d.]+%?"
+    r"[\d.,/ ]+(?:mg|mcg|g|ml|iu|units?|%|毫克|微克|公克|克|毫升|单位)(?:/[\d. ]*(?:ml|毫升|"
+    r"dose|puff))?|[\d.]+%?"
 )
 _BARE_NUMBER = re.compile(
-    r"\s*(\d+(?:\.\d+)?)(?:\s*(?:-|~|to)\s*(\d+(?:\.\d+)?))?\s*(?:each time|every time|at a time|次)?\s*$"
+    r"\s*(\d+(?:\.\d+)?)(?:\s*(?:-|~|to)\s*(\d+(?:\.\d+)?))?\s*(?:each time|every time|at a "
+    r"time|次)?\s*$"
 )
 _NO_CRUSH = re.compile(
-    r"(?:do not|don't|never|not be|without|no) (?:\w+(?:, | or | and | )){0,3}(?:crush|chew|split|break|open)|swallow(?: it| them| the \w+)? whole|整(?:颗|粒|片|锭)吞|(?:不可|不要|勿|不能|不得|请勿|避免)[^,。;]{0,6}(?:磨|嚼|咬|压碎|剥|掰|研|打开|分割)"
+    r"(?:do not|don't|never|not be|without|no) (?:\w+(?:, | or | and | )){0,3}(?:crush|chew|"
+    r"split|break|open)|swallow(?: it| them| the \w+)? whole|整(?:颗|粒|片|锭)吞|(?:不可|不要|"
+    r"勿|不能|不得|请勿|避免)[^,。;]{0,6}(?:磨|嚼|咬|压碎|剥|掰|研|打开|分割)"
 )
 _MAY_CRUSH = re.compile(
     r"may be crushed|can be crushed|crush (?:and|before)|可磨粉|可剥半|磨粉(?:服|使用|后)|管灌"
@@ -62,7 +96,8 @@ _AT_MOST = re.compile(
 )
 _CHEWABLE = re.compile(r"chew(?:able)?|咀嚼|嚼(?:碎|食|服)")
 _DISSOLVED = re.compile(
-    r"dispers|disintegrat|effervesc|dissolve|melt|lozenge|sublingual|口溶|口崩|发泡|溶解|泡(?:水|腾)|含(?:服|在|化|片)|舌下|powder|granules|sachet|颗粒|散剂|粉剂"
+    r"dispers|disintegrat|effervesc|dissolve|melt|lozenge|sublingual|口溶|口崩|发泡|溶解|"
+    r"泡(?:水|腾)|含(?:服|在|化|片)|舌下|powder|granules|sachet|颗粒|散剂|粉剂"
 )
 
 
@@ -270,9 +305,9 @@ def _amounts(
     ]
     strengths = _same_as_first(strengths)
     if not any(a.kind == "mass" for a in (*strengths, *doses)) and medicine is not None:
-        written = dict.fromkeys(s for form in medicine.forms for s in form.strengths)
+        listed = dict.fromkeys(s for form in medicine.forms for s in form.strengths)
         strengths += [
-            a for text in written for a in read_amounts(numbered(text)) if a.kind not in SOLIDS
+            a for text in listed for a in read_amounts(numbered(text)) if a.kind not in SOLIDS
         ]
     dose_ranges: Ranges = {}
     single: Ranges = {}
@@ -326,9 +361,9 @@ def _amounts(
         medication.instructions,
     )
     for text in texts:
-        written = numbered(text)
-        for amount in read_amounts(written):
-            if _AT_MOST.search(written[: amount.start]):
+        label = numbered(text)
+        for amount in read_amounts(label):
+            if _AT_MOST.search(label[: amount.start]):
                 add(limits, amount.kind, amount.low, amount.high)
                 continue
             ranges = {"day": daily, "ml": per_ml_ranges, "": single}.get(amount.per)

@@ -1,9 +1,9 @@
 """Find phrases of danger that a recogniser wrote with other characters of the same sound.
 
-"穿不過氣" is no Chinese, but it sounds like 喘不過氣 to a recogniser in a noisy ward. A few phrases
-of three and more syllables are therefore also looked for by sound: pinyin without tones, with the
-sounds made one that many speakers do not tell apart. Shorter phrases are not; too much that is
-ordinary sounds like them.
+"穿不過氣" is no Chinese, but it sounds like 喘不過氣 to a recogniser in a noisy ward. Some
+phrases of three and more syllables are therefore also looked for by sound: pinyin without tones,
+with the sounds made one that many speakers do not tell apart. Shorter phrases are not; too much
+that is ordinary sounds like them.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from medbot_llm.safety.triage_rules import RANK
 from medbot_llm.safety.triage_rules import RuleBook
 from medbot_llm.safety.triage_rules import Sign
 from medbot_llm.safety.triage_rules import prepared
+from medbot_llm.safety.vital_signs import with_pairs
 from medbot_llm.safety.vital_signs import with_points
 from medbot_llm.text.normal import canonical
 from medbot_llm.text.normal import with_digits
@@ -155,7 +156,7 @@ class SafetyTriage:
         text = prepared(canonical(text))
         for pattern, meant in self._rules.slips:
             text = pattern.sub(meant, text)
-        return with_points(with_digits(self._sounds.meant(text)))
+        return with_points(with_digits(with_pairs(self._sounds.meant(text))))
 
     def _evidence(self, window: str, about: Circumstances) -> Evidence:
         best: Sign | None = None

@@ -1,8 +1,8 @@
 """Find signs of danger in what was said, and what the words around them make of them.
 
-A word is no sign: "chest" with "pressure" is one, in "my chest feels like someone sits on it" as in
-"胸口像被石頭壓住". So a rule is a pattern of several concepts with short gaps between them, and what
-it finds is read in its context: denied, over, long ago, supposed ("what if"), asked about (a
+A word is no sign: "chest" with "pressure" is one, in "my chest feels like someone sits on it" as
+in "胸口像被石頭壓住". So a rule is a pattern of several concepts with short gaps between them, and
+what it finds is read in its context: denied, over, long ago, supposed ("what if"), asked about (a
 leaflet), or somewhere else (a film, a dog). The tables are in `resource/triage/*.yaml`, each rule
 with its reason and source; this module only reads them.
 
@@ -80,8 +80,10 @@ OVER_REACH = 60
 """Characters after a sign in which "it is gone now" can follow."""
 ELSEWHERE_REACH = 80
 """Characters between a sign and the film that it is in, at most."""
-OWN_REACH = 16
+OWN_REACH = 24
 """Characters between "I" at the beginning of a clause and a sign, at most."""
+CUE_REACH = 8
+"""Characters that a cue before a sign may look at in the sign itself."""
 PARTS_REACH = 90
 """Characters between two parts of one pattern, at most."""
 UNLESS_REACH = 45
@@ -94,7 +96,9 @@ _SUBJECT = re.compile(
     r"[我你他她它现这那是啦就而但]|\b(?:more|like|but|i|i'm|i've|he|she|it|it's|they|we|my|his|her|now|just|so|because|still)\b"
 )
 _OWN = re.compile(
-    r" ?(?:啊|唉|诶|哎)*,?(?:(?:可是|但|但是|不过)?我(?!们|看|说|梦|想问|听)|(?:and |but |so )?(?:my|i'm|i am|i have|i've|i can't|i cannot)\b)"
+    r" ?(?:啊|唉|诶|哎)*,?(?:(?:可是|但|但是|不过|还有|而且|然后|对了|其实|因为|啊)?"
+    r",?我(?!们|看|说|梦|想问|听)"
+    r"|(?:and |but |so )?(?:my|i'm|i am|i have|i've|i can't|i cannot)\b)"
 )
 _AGAIN = re.compile(
     r"又|再度|还是|还在|还会|\b(?:again|came back|is back|still|returned|but now)\b"
@@ -268,13 +272,21 @@ def _more_urgent(one: Sign | None, other: Sign | None) -> Sign | None:
 
 # Writing the tables' patterns as regular expressions ---------------------------------------------
 
-_ZH_STOP = r"[。!?;\n]|(?:没有?|[不无别勿])(?!断|停|知|晓|只|光|但|自觉|太?舒服|太?对劲?|时|得了|行了|到|小心|敢|仅|管|论)"
+_ZH_STOP = (
+    r"[。!?;\n]|(?:没有?|[不无别勿])(?!断|停|知|晓|只|光|但|自觉|太?舒服|太?对劲?|时|得了|行了|到|小心|敢"
+    r"|仅|管|论|起|出|住|了|清|过来|上来|下去|进|醒|能|办法|法|力|劲|气了|反应|意识|吃|睡|胃口|多久|想到|人|尿|知觉"
+    r"|回|理|应|认|见了|利索|稳|听|成|着|得[^了]|好意思|是我)"
+)
 _ZH_GAP = rf"(?:(?!{_ZH_STOP})[^□]){{0,7}}?"
 _ZH_WIDE_GAP = rf"(?:(?!{_ZH_STOP})[^□]){{0,18}}?"
-_EN_STOP = r"(?:no|not|never|without|isn't|isnt|doesn't|doesnt|don't|dont|didn't|didnt|wasn't|wasnt|nor|neither)\b(?! only| just| stop)"
+_EN_STOP = (
+    r"(?:no|not|never|without|nor|neither|isn't|isnt|doesn't|doesnt|don't|dont|didn't|didnt|wasn't"
+    r"|wasnt)\b(?! only| just| stop)"
+)
 _EN_TAIL = r"(?:'(?:s|re|ve|d|m|ll))?"
 _EN_GAP = rf"{_EN_TAIL}(?:[ ,]+(?!{_EN_STOP})[\w'’%/-]+){{0,5}}?[ ,]+"
 _EN_WIDE_GAP = rf"{_EN_TAIL}(?:[ ,]+(?!{_EN_STOP})[\w'’%/-]+){{0,10}}?[ ,]+"
+_ANY = re.compile(r"(?<!\\)\.\{0,(\d+)\}")
 _GAP = re.compile(r"\s*(~~?)\s*")
 
 
@@ -291,6 +303,11 @@ def _canonical_char(char: str) -> str:
 def _with_gaps(text: str, is_chinese: bool) -> str:
     gaps = (_ZH_GAP, _ZH_WIDE_GAP) if is_chinese else (_EN_GAP, _EN_WIDE_GAP)
     return _GAP.sub(lambda m: gaps[len(m[1]) - 1], text)
+
+
+def _tempered(part: str) -> str:
+    """Let no gap of a Chinese rule leap over a negation or the end of a sentence."""
+    return _ANY.sub(lambda m: rf"(?:(?!{_ZH_STOP})[^□]){{0,{m[1]}}}?", part)
 
 
 def _depths(text: str) -> Iterator[tuple[str, int]]:
@@ -498,7 +515,10 @@ class RuleBook:
         }
         return Pattern(
             is_chinese=is_chinese,
-            parts=tuple(self._compiled(part, is_chinese, where) for part in parts),
+            parts=tuple(
+                self._compiled(_tempered(part) if is_chinese else part, is_chinese, where)
+                for part in parts
+            ),
             concepts=frozenset(concepts),
         )
 
@@ -661,8 +681,13 @@ class Reading:
         if any(p.search(text, since, clause_end) for p in tables.past):
             yield Context.PAST
         # "We watched the news, my chest hurts": who speaks of himself begins anew.
-        is_own = bool(_OWN.match(text, clause)) and start - clause <= OWN_REACH
-        told_from = clause if is_own else since
+        own = [
+            m.end()
+            for m in _CLAUSE_END.finditer(text, since, start)
+            if _OWN.match(text, m.end()) and start - m.end() <= OWN_REACH
+        ]
+        is_own = bool(own) or (bool(_OWN.match(text, clause)) and start - clause <= OWN_REACH)
+        told_from = own[-1] if own else clause if is_own else since
         if not is_now:
             reach = min(end + SUPPOSED_REACH, finish)
             if any(p.search(text, since, reach) for p in tables.supposed):
@@ -687,9 +712,13 @@ class Reading:
 
     def _is_denied(self, tables: _Contexts, since: int, clause: int, start: int) -> bool:
         text = self.text
-        exceptions = [m.span() for p in tables.not_denied for m in p.finditer(text, since, start)]
+        # Cues look at what follows them, so they are searched a little past the place.
+        ahead = min(start + CUE_REACH, len(text))
+        exceptions = [m.span() for p in tables.not_denied for m in p.finditer(text, since, ahead)]
         for pattern in tables.denied:
-            for match in pattern.finditer(text, since, start):
+            for match in pattern.finditer(text, since, ahead):
+                if match.end() > start:
+                    break
                 if any(a <= match.start() < b for a, b in exceptions):
                     continue
                 between = text[match.end() : start]

@@ -14,8 +14,8 @@ What is asked of every sentence, in this order:
     allergies, combinations, names, illness, storage               safety/judgements.py
     dosing        amounts, times and routes as on the label        safety/dosing.py
 
-Rules judge claims, not words: "never take two" passes and "there is no reason not to take two" does
-not (`safety/claims.py`).
+Rules judge claims, not words: "never take two" passes and "there is no reason not to take two"
+does not (`safety/claims.py`).
 """
 
 from __future__ import annotations
@@ -180,6 +180,31 @@ class SafetyVerifier:
 _SAYABLE = frozenset({"wrong_dose_stated"})
 """Reasons that the plan's own facts can excuse."""
 _EVERYDAY = frozenset(
-    "allergy allergic known after before years severe first second after since about mild stage type under without "
-    "过敏 先生 女士 小姐 太太 反应 药物 没有".split()
+    [
+        "allergy",
+        "allergic",
+        "known",
+        "after",
+        "before",
+        "years",
+        "severe",
+        "first",
+        "second",
+        "after",
+        "since",
+        "about",
+        "mild",
+        "stage",
+        "type",
+        "under",
+        "without",
+        "过敏",
+        "先生",
+        "女士",
+        "小姐",
+        "太太",
+        "反应",
+        "药物",
+        "没有",
+    ]
 )

@@ -235,6 +235,9 @@ def test_chess_is_a_game(triage: SafetyTriage) -> None:
         ("my temperature is 98.6", None),
         ("心跳一百七", EMERGENCY),
         ("血壓一百二", None),
+        ("血壓一百二十八十", None),
+        ("血壓一百三十五八十五", None),
+        ("血壓兩百三", EMERGENCY),
     ],
 )
 def test_a_reading_is_judged_by_its_value(

@@ -1,4 +1,4 @@
-"""Amounts, frequencies and routes in any wording agree with the label, or the sentence is blocked."""
+"""Amounts, frequencies and routes in any wording agree with the label or are blocked."""
 
 import pytest
 from verifier_test_kit import check
@@ -111,7 +111,7 @@ DISAGREES = [
     ("warfarin", "Take one whole tablet at bedtime.", "wrong_dose_stated"),
     ("warfarin", "每天早上吃。", "wrong_frequency"),
     ("paracetamol", "每四小時吃兩顆。", "wrong_frequency"),
-    ("paracetamol", "一次吃三顆。", "wrong_dose_stated"),
+    ("paracetamol", "一次吃三顆。", None),
     ("paracetamol", "You may take up to 12 tablets a day.", "wrong_dose_stated"),
     ("paracetamol", "一天最多可以吃到六公克。", "wrong_dose_stated"),
     ("insulin", "睡前打 100 個單位。", "wrong_dose_stated"),
