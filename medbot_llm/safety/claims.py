@@ -462,4 +462,6 @@ class Sentence:
 
     def is_reaction(self) -> bool:
         """Whether it tells to stop because of a grave reaction and to get help."""
+        if frames().no_referral.search(self.text):
+            return False
         return bool(frames().reaction.search(self.text) and frames().seek.search(self.text))

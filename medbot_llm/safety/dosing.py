@@ -395,6 +395,10 @@ def _formulary_allows(timing: Timing, label: LabelFacts) -> bool:
         "Q6H": 4,
         "Q4H": 6,
         "QOD": 0.5,
+        "QW": 1 / 7,
+        "Q2W": 1 / 14,
+        "Q4W": 1 / 28,
+        "QM": 1 / 30,
     }
     known = [times[f] for dose in label.medicine.doses for f in dose.frequencies if f in times]
     return any(abs(timing.per_day[0] - value) < EPSILON for value in known)

@@ -14,8 +14,10 @@ from functools import cached_property
 from itertools import product
 
 from medbot_llm.domain import DeliveryTask
+from medbot_llm.domain import Language
 from medbot_llm.domain import Medication
 from medbot_llm.knowledge.formulary import Formulary
+from medbot_llm.knowledge.medicine import FACT_FIELDS
 from medbot_llm.knowledge.medicine import Medicine
 from medbot_llm.knowledge.name_words import CHINESE_FORMS
 from medbot_llm.knowledge.name_words import FORM_WORDS
@@ -28,6 +30,7 @@ from medbot_llm.knowledge.quantities import numbered
 from medbot_llm.knowledge.quantities import read_amounts
 from medbot_llm.knowledge.quantities import read_label_routes
 from medbot_llm.knowledge.quantities import read_schedule
+from medbot_llm.text.normal import canonical
 
 Ranges = dict[str, list[tuple[float, float]]]
 
@@ -94,6 +97,9 @@ _MAY_CRUSH = re.compile(
 _AT_MOST = re.compile(
     r"(?:max(?:imum)?|up to|at most|no more than|not exceed|最多|不超过|上限|至多)[^,;。]{0,12}$"
 )
+_PLAIN_FORM = re.compile(r"tab(?:let)?s?\b|caps?(?:ule)?s?\b|锭|胶囊|片")
+_SENTENCE_END = re.compile(r"(?<=[。！？.!?])\s*")
+_PUNCTUATION = re.compile(r"[\s,.;:!?，。；：！？、'\"「」『』()（）-]+")
 _CHEWABLE = re.compile(r"chew(?:able)?|咀嚼|嚼(?:碎|食|服)")
 _DISSOLVED = re.compile(
     r"dispers|disintegrat|effervesc|dissolve|melt|lozenge|sublingual|口溶|口崩|发泡|溶解|"
@@ -145,12 +151,33 @@ class LabelFacts:
         """Whether label or form are for chewing."""
         if _NO_CRUSH.search(self.text):
             return False
-        return bool(_CHEWABLE.search(self.text))
+        return bool(_CHEWABLE.search(self.text)) or self._comes_as("chewable")
 
     @property
     def may_be_dissolved(self) -> bool:
         """Whether label or form are for dissolving, in water or in the mouth."""
-        return bool(_DISSOLVED.search(self.text)) or bool(self.routes & {"sublingual", "buccal"})
+        if _DISSOLVED.search(self.text) or self.routes & {"sublingual", "buccal"}:
+            return True
+        return self._comes_as("effervescent", "orodispersible", "powder", "granules", "lozenge")
+
+    def _comes_as(self, *forms: str) -> bool:
+        """Whether the formulary knows such a form, and the label names no plain one."""
+        if self.medicine is None or _PLAIN_FORM.search(self.text):
+            return False
+        return any(form.form in forms for form in self.medicine.forms)
+
+    def facts(self, formulary: Formulary) -> frozenset[str]:
+        """The formulary's sentences about the medicine, without punctuation."""
+        if self.medicine is None:
+            return frozenset()
+        told = [
+            formulary.facts(self.medicine, name, language)
+            for name in FACT_FIELDS
+            for language in Language
+        ]
+        return frozenset(
+            bare(sentence) for text in told for sentence in _SENTENCE_END.split(text) if sentence
+        )
 
     @property
     def atc(self) -> tuple[str, ...]:
@@ -178,11 +205,17 @@ class LabelFacts:
         return amount.agrees(known) if known else None
 
 
+def bare(text: str) -> str:
+    """A text without punctuation, to be compared word by word."""
+    return _PUNCTUATION.sub("", canonical(text))
+
+
 class TaskFacts:
     """The labels of a task and how its medicines are named."""
 
     def __init__(self, task: DeliveryTask | None, formulary: Formulary | None) -> None:
         self.task = task
+        self._formulary = formulary
         medications = task.medications if task is not None else ()
         self.labels = tuple(_facts(medication, formulary) for medication in medications)
         self.ids = frozenset(f.medicine.id for f in self.labels if f.medicine is not None)
@@ -195,6 +228,13 @@ class TaskFacts:
         self.allergies = numbered("; ".join(task.allergies)) if task is not None else ""
         self.conditions = numbered("; ".join(task.conditions)) if task is not None else ""
         self.notes = numbered(task.notes) if task is not None else ""
+
+    @cached_property
+    def told(self) -> frozenset[str]:
+        """What the formulary says of the task's medicines, sentence by sentence, bare."""
+        if self._formulary is None:
+            return frozenset()
+        return frozenset[str]().union(*(f.facts(self._formulary) for f in self.labels))
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:

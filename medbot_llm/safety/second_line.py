@@ -2,9 +2,11 @@
 rule foresees.
 
 "The room keeps sliding" has no word that a rule could wait for, but a thousand other utterances
-make it look more like danger than like chat. The model was trained by `make triage-train` on
-`data/triage/`; here are only its numbers (`resource/triage/second_line.npz`) and the few lines
-that apply them. It never decides alone: `fusion.py` joins it with the rules.
+make it look more like danger than like chat. It also counts the
+concepts and the cues of context that the rules know (`triage_rules.Reading`), so that what it
+learned of one word for the chest holds for the others. The model was trained by `make
+triage-train` on `data/triage/`; here are only its numbers (`resource/triage/second_line.npz`) and
+the few lines that apply them. It never decides alone: `fusion.py` joins it with the rules.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ import math
 import re
 import zlib
 from collections import Counter
+from collections.abc import Iterable
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +33,13 @@ from medbot_llm.text.normal import canonical
 from medbot_llm.text.normal import with_digits
 
 FILE_NAME = "second_line.npz"
-FORMAT = 1
+FORMAT = 2
 
 HASH_BITS = 17
 """Features of the two urgency heads: 2 to this power."""
 CATEGORY_BITS = 14
 """Features of the category head; the same hashes, folded."""
+LARGEST_LOGIT = 12.0
 
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]+")
 _LATIN_RUN = re.compile(r"[a-z0-9.' ]*[a-z][a-z0-9.' ]*")
@@ -55,11 +60,15 @@ class Judgement:
         emergency: Probability that a human is needed now, 0 to 1.
         help: Probability that a human is needed now or soon, 0 to 1.
         category: The likeliest category, given that one is needed.
+        emergency_logit: Logit of `emergency`.
+        help_logit: Logit of `help`.
     """
 
     emergency: float
     help: float
     category: str
+    emergency_logit: float
+    help_logit: float
 
 
 class SecondLine:
@@ -92,6 +101,7 @@ class SecondLine:
         self._category_bias = category_bias
         self.categories = categories
         self.about = about
+        """Where the numbers come from, and under "fusion" how they are joined with the rules."""
 
     @classmethod
     def load(cls, file: Path | None = None) -> SecondLine:
@@ -117,33 +127,58 @@ class SecondLine:
             raise SecondLineError(f"{source}: can't be read: {reason}") from None
         return cls(**numbers, categories=tuple(about["categories"]), about=about)
 
-    def judge(self, text: str) -> Judgement:
-        """Judge one utterance, in any of the languages."""
-        indices, values = features(text)
+    def judge(self, text: str, concepts: Iterable[str] = ()) -> Judgement:
+        """Judge one utterance, in any of the languages.
+
+        Args:
+            text: What was said.
+            concepts: What the rules' tables see in it, from `Reading.traits`.
+        """
+        indices, values = features(text, concepts)
         if not len(indices):
-            return Judgement(0.0, 0.0, self.categories[0])
+            return Judgement(0.0, 0.0, self.categories[0], -LARGEST_LOGIT, -LARGEST_LOGIT)
         logits = values @ self._urgency[indices] + self._urgency_bias
         logits = logits * self._calibration[:, 0] + self._calibration[:, 1]
         folded = indices & ((1 << CATEGORY_BITS) - 1)
         scores = values @ self._category[folded] + self._category_bias
-        emergency, needed = (1 / (1 + math.exp(-max(-30.0, min(30.0, x)))) for x in logits)
-        return Judgement(emergency, max(emergency, needed), self.categories[int(scores.argmax())])
+        emergency, needed = (max(-LARGEST_LOGIT, min(LARGEST_LOGIT, float(x))) for x in logits)
+        return Judgement(
+            _probability(emergency),
+            _probability(needed),
+            self.categories[int(scores.argmax())],
+            emergency,
+            needed,
+        )
 
 
 _ARRAYS = ("urgency", "urgency_bias", "calibration", "category", "category_bias")
 
 
-def features(text: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Give the hashed n-grams of a text: indices below 2 ** HASH_BITS, and values of length 1
-    together (sublinear counts). Used by the trainer too."""
-    counts = Counter(
-        zlib.crc32(gram.encode("utf-8", "replace")) & ((1 << HASH_BITS) - 1)
-        for gram in _grams(with_digits(canonical(text)))
-    )
-    indices = np.fromiter(counts.keys(), np.int64, len(counts))
-    values = 1 + np.log(np.fromiter(counts.values(), np.float32, len(counts)))
+def features(
+    text: str, concepts: Iterable[str] = ()
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Give the hashed n-grams and concepts of a text: indices below 2 ** HASH_BITS, and values
+    (sublinear counts; n-grams of length 1 together, concepts likewise). Used by the trainer too.
+    """
+    grams = Counter(map(_hashed, _grams(with_digits(canonical(text)))))
+    seen = Counter(map(_hashed, concepts))
+    indices = np.fromiter((*grams, *seen), np.int64, len(grams) + len(seen))
+    values = [_unit(np.fromiter(counts.values(), np.float32)) for counts in (grams, seen)]
+    return indices, np.concatenate(values)
+
+
+def _hashed(token: str) -> int:
+    return zlib.crc32(token.encode("utf-8", "replace")) & ((1 << HASH_BITS) - 1)
+
+
+def _unit(counts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    values = 1 + np.log(np.maximum(counts, 1))
     norm = float(np.sqrt((values * values).sum())) or 1.0
-    return indices, (values / norm).astype(np.float32)
+    return (values / norm).astype(np.float32)
+
+
+def _probability(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
 
 
 def _grams(text: str) -> Iterator[str]:
@@ -155,7 +190,7 @@ def _grams(text: str) -> Iterator[str]:
                 yield padded[start : start + size]
     for run in _LATIN_RUN.findall(text):
         words = _WORD.findall(run)
-        for first, second in zip(words, words[1:], strict=False):
+        for first, second in pairwise(words):
             yield f"{first} {second}"
         for first, third in zip(words, words[2:], strict=False):
             yield f"{first} * {third}"

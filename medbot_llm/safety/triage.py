@@ -22,11 +22,13 @@ from medbot_llm.domain import Severity
 from medbot_llm.safety.base import Circumstances
 from medbot_llm.safety.base import TriageResult
 from medbot_llm.safety.fusion import Evidence
-from medbot_llm.safety.fusion import SecondOpinion
-from medbot_llm.safety.fusion import fused
+from medbot_llm.safety.fusion import Fusion
+from medbot_llm.safety.fusion import by_rules
+from medbot_llm.safety.second_line import Judgement
 from medbot_llm.safety.second_line import SecondLine
 from medbot_llm.safety.sounds import Sounds
 from medbot_llm.safety.triage_rules import RANK
+from medbot_llm.safety.triage_rules import Reading
 from medbot_llm.safety.triage_rules import RuleBook
 from medbot_llm.safety.triage_rules import Sign
 from medbot_llm.safety.triage_rules import prepared
@@ -111,6 +113,9 @@ class SafetyTriage:
     ) -> None:
         self._rules = rules or packaged_rules()
         self._second_line = SecondLine.load() if second_line == "packaged" else second_line
+        self._fusion = None
+        if self._second_line is not None:
+            self._fusion = Fusion.from_numbers(self._second_line.about.get("fusion"))
         self._sounds = Sounds(self._rules.sound_phrases, self._rules.sound_ordinary)
         self.name = "rules" if self._second_line is None else "rules+second-line"
 
@@ -118,9 +123,13 @@ class SafetyTriage:
         """Tell whether a human is needed for what was said, how soon, and why."""
         best = TriageResult()
         for window in _windows(self._readable(text)):
-            evidence = self._evidence(window, about)
-            opinion = self._second_line.judge(window) if self._second_line is not None else None
-            result = fused(evidence, opinion)
+            reading = self._rules.read(window)
+            evidence = self._evidence(reading, about)
+            if self._second_line is None or self._fusion is None:
+                result = by_rules(evidence)
+            else:
+                opinion = self._second_line.judge(window, reading.traits())
+                result = self._fusion.decide(evidence, opinion)
             if _comes_before(result.severity, result.category, best.severity, best.category):
                 best = result
         return best
@@ -129,7 +138,7 @@ class SafetyTriage:
         """What the rules alone find, over all windows."""
         best = Evidence()
         for window in _windows(self._readable(text)):
-            found = self._evidence(window, about)
+            found = self._evidence(self._rules.read(window), about)
             if _comes_before(found.severity, found.category, best.severity, best.category):
                 found = replace(found, is_harmless=found.is_harmless or best.is_harmless)
                 best = found
@@ -142,12 +151,21 @@ class SafetyTriage:
         for window in _windows(self._readable(text)):
             yield from self._rules.read(window).signs
 
-    def opinion(self, text: str) -> SecondOpinion | None:
+    def opinion(self, text: str) -> Judgement | None:
         """What the learned model says of the most alarming window; None without a model."""
         if self._second_line is None:
             return None
-        judgements = map(self._second_line.judge, _windows(self._readable(text)))
+        judgements = [
+            self._second_line.judge(window, self._rules.read(window).traits())
+            for window in _windows(self._readable(text))
+        ]
         return max(judgements, key=lambda judgement: judgement.emergency)
+
+    def read(self, text: str, about: Circumstances) -> tuple[str, Reading, Evidence]:
+        """The first window of a text, what the rules see in it and make of it: for the trainer."""
+        window = next(_windows(self._readable(text)))
+        reading = self._rules.read(window)
+        return window, reading, self._evidence(reading, about)
 
     def _readable(self, text: str) -> str:
         """Bring text to the form in which it is judged."""
@@ -158,11 +176,11 @@ class SafetyTriage:
             text = pattern.sub(meant, text)
         return with_points(with_digits(with_pairs(self._sounds.meant(text))))
 
-    def _evidence(self, window: str, about: Circumstances) -> Evidence:
+    def _evidence(self, reading: Reading, about: Circumstances) -> Evidence:
         best: Sign | None = None
         contexts: set[str] = set()
         agreeing = 0
-        for sign in self._rules.read(window).signs:
+        for sign in reading.signs:
             contexts.update(context.value for context in sign.contexts)
             if sign.severity is None:
                 continue

@@ -230,6 +230,19 @@ class _Contexts:
     figures: list[re.Pattern[str]] = field(default_factory=list)
 
 
+CUES = (
+    "denied",
+    "over",
+    "past",
+    "supposed",
+    "asked",
+    "asked_anywhere",
+    "elsewhere",
+    "present",
+    "turn",
+)
+"""Tables of context that the second line counts."""
+
 _SENTENCE_END = re.compile(r"[。!?;\n]+|(?<!\b[a-z])(?<!\bdr)(?<!\bmr)(?<!mrs)\.(?=\s|$)")
 _CLAUSE_END = re.compile(r"[,:]|，|：")
 _DOTS = re.compile(r"\.{2,}|…+|。{2,}|-{2,}|—+")
@@ -603,6 +616,21 @@ class Reading:
                 found.append(sign)
         found.extend(self._readings())
         return tuple(found)
+
+    def traits(self) -> Iterator[str]:
+        """What the tables see in the text, for the second line: concepts, pairs of them, cues of
+        context, and which concepts stand in one text with which cues."""
+        concepts = sorted(self.concepts)
+        cues = sorted(
+            cue
+            for tables in self._book._languages_of(self.text)
+            for cue in CUES
+            if any(p.search(self.text) for p in getattr(tables, cue))
+        )
+        yield from (f"c:{one}" for one in concepts)
+        yield from (f"p:{one}+{other}" for one, other in combinations(concepts, 2))
+        yield from (f"q:{cue}" for cue in cues)
+        yield from (f"qc:{cue}+{one}" for cue in cues for one in concepts)
 
     def _readings(self) -> Iterator[Sign]:
         """Signs that are numbers: blood sugar 48, oxygen 82 %."""
