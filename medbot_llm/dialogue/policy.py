@@ -56,6 +56,7 @@ from medbot_llm.knowledge.label_terms import LabelTerms
 from medbot_llm.knowledge.quantities import read_label_routes
 from medbot_llm.knowledge.quantities import read_schedule
 from medbot_llm.safety.base import TriageResult
+from medbot_llm.safety.escalation import SUICIDE
 from medbot_llm.safety.escalation import EmergencyWords
 from medbot_llm.safety.identity import IdentityGate
 from medbot_llm.safety.identity import IdentityRules
@@ -432,7 +433,10 @@ class Policy:
                 *plan.sentences,
                 *words.emergency(call.category, plan.language, self.scene, sent=sent),
             )
-        opening = plan.sentences or words.opening(call.category, plan.language)
+        # The words for someone who wants to die begin as they must.
+        opening = () if call.category == SUICIDE else plan.sentences
+        if not opening and call.category != SUICIDE:
+            opening = words.opening(call.category, plan.language)
         told = words.nurse(call.category, plan.language, self.scene, sent=sent)
         return (*opening, *told)
 

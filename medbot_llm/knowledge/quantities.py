@@ -235,7 +235,7 @@ _DAY = r"(?:每1?天|每日|1天|1日|天天|日)"
 _FILL = (
     r"(?:(?:早上|早晨|晚上|中午|睡前|早餐后|早餐前|晚餐后|饭后|饭前|随餐|"
     r"空腹)(?!1次[,、和及]?(?:晚|睡))|都|要|只|需|固定|规律|按时|总共|共|分|各|吃|服用|服|用|"
-    r"使用|点|擦|抹|涂|喷|吸|打|注射|贴|滴|,| )*"
+    r"使用|最多|至多|不要超过|不超过|可以|能|点|擦|抹|涂|喷|吸|打|注射|贴|滴|,| )*"
 )
 _TIMES_EN = (
     r"(?:(?P<n>\d+)(?:\s*(?:-|to|or)\s*(?P<m>\d+))?\s*(?:times|x|×)|(?P<w>once|twice|thrice))"
@@ -382,6 +382,7 @@ _AS_NEEDED = re.compile(
     r"|(?:as|when|if|only when|whenever) (?:you )?need(?:ed)?(?: it)?|if (?:it is "
     r")?(?:necessary|required)|for (?:pain|fever)\b|when (?:you (?:have|are in) )?pain"
 )
+_CEILING = re.compile(r"最多|至多|超过")
 _AT_MOST = re.compile(
     r"(?:最多|至多|不超过|不要超过|不能超过|不可超过|别超过|勿超过|上限|以内|no more than|up to|"
     r"at most|not more than|maximum(?: of)?|max|do not exceed|"
@@ -421,7 +422,7 @@ def read_timings(text: str) -> list[Timing]:
                 (min(low, most), max(low, most)),
                 slots=frozenset(slots),
                 as_needed=as_needed,
-                at_most=bool(_AT_MOST.search(text[: match.start()])),
+                at_most=bool(_AT_MOST.search(text[: match.start()]) or _CEILING.search(match[0])),
                 interval=interval,
             )
         )

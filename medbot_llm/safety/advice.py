@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from medbot_llm.domain import PatientGroup
 from medbot_llm.safety.base import Brief
 from medbot_llm.safety.base import Verdict
 from medbot_llm.safety.claims import Patterns
@@ -133,6 +134,8 @@ def check_advice(
                 continue
             if act.id == "start-other-medicine" and _is_own(match[0], sentence, match, facts):
                 continue
+            if act.id == "unsafe-storage" and _is_given_to_patient(match[0], facts):
+                continue
             if act.reason == "claims_action_not_done" and _is_anothers(match, sentence):
                 continue
             if excused is None:
@@ -199,6 +202,16 @@ def _is_own(said: str, sentence: Sentence, match: re.Match[str], facts: TaskFact
         return False
     own = any(other[0] in facts_of.text for facts_of in facts.labels)
     return own or not re.search(r"吃别|other|another|different|其他", said)
+
+
+_CHILD = re.compile(r"\b(?:child|baby|son|daughter|kid)\b|孩|宝宝|儿子|女儿")
+_GIVING = re.compile(r"\b(?:give|giving)\b|给|喂")
+
+
+def _is_given_to_patient(said: str, facts: TaskFacts) -> bool:
+    """Whether a child that is given the medicine is the patient."""
+    is_child = facts.task is not None and facts.task.patient_group is PatientGroup.CHILD
+    return is_child and bool(_CHILD.search(said) and _GIVING.search(said))
 
 
 _PROFESSIONAL = re.compile(r"(?:医师|医生|药师|护理师|护士|家人|家属|医院|药局)[^。;]{0,12}$")

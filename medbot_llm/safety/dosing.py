@@ -107,7 +107,7 @@ _ONLY_NEED = re.compile(
     r"|\b(?:only|just|take it|take this|use it) (?:take (?:it|this|one) |use (?:it|this) |it "
     r")?(?:when|if|as|whenever) (?:you |it |your )?(?:need|feel|have|are|get|hurts?|pain|is "
     r"(?:bad|high|up)|necessary|required)[^,.;]{0,20}|\bas needed\b|\bwhen needed\b"
-    r"|(?:有|等|会|很|真的|不|觉得|只有)?(?:痛|不舒服|难过|症状|发作|头晕|血压高|需要|必要|"
+    r"|(?:有|等|会|很|真的|不|觉得|只有)?(?:痛|不舒服|不好|难过|症状|发作|头晕|血压高|需要|必要|"
     r"高起来)(?:的?时候?|时|了)?(?:才|再)(?:需要|要|去)?(?:吃|服|用|打|点|擦|喷)|需要时(?:才|"
     r"再)?(?:吃|服用|服|使用|用)"
 )

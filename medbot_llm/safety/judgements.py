@@ -17,6 +17,7 @@ from medbot_llm.domain import PatientGroup
 from medbot_llm.knowledge.formulary import Formulary
 from medbot_llm.knowledge.interactions import Interactions
 from medbot_llm.knowledge.medicine import Medicine
+from medbot_llm.knowledge.name_words import FORM_WORDS
 from medbot_llm.knowledge.quantities import numbered
 from medbot_llm.knowledge.quantities import read_amounts
 from medbot_llm.safety.advice import is_harmless
@@ -133,9 +134,13 @@ def check_diagnosis(sentence: Sentence, statements: Statements, brief: Brief) ->
     """Find a judgement about what somebody has, or does not have."""
     known = topics()
     text = sentence.text
+    named = statements.mentions
     for path in ("diagnosis.has", "diagnosis.is"):
         for match in known[path].finditer(text):
             what = match.groupdict().get("what") or ""
+            if any(low < match.end() and match.start() < high for low, high, _ in named):
+                # 滅殺除癌錠 is a name, and no word of it an illness.
+                continue
             if _is_unable(sentence, match.start()) or _is_said_in_frame(sentence, match):
                 continue
             if what and _is_recorded(what, statements, brief):
@@ -499,7 +504,10 @@ class Combinations:
                     yield mention.start, mention.end, mention.text, mention.medicine
         for match in _UNKNOWN_NAME.finditer(text):
             start, end = match.span("name") if match["name"] else match.span()
-            if not overlaps(start, end) and text[start:end] not in _NO_NAMES:
+            word = text[start:end]
+            if overlaps(start, end) or word in _NO_NAMES or word in FORM_WORDS:
+                continue
+            if not any(word in label.text for label in statements.facts.labels):
                 yield start, end, text[start:end], None
 
     def _check_purpose(self, sentence: Sentence, statements: Statements) -> Verdict:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from functools import cached_property
+from functools import lru_cache
+from functools import partial
 from itertools import product
 
 from medbot_llm.domain import DeliveryTask
@@ -34,6 +36,8 @@ from medbot_llm.text.normal import canonical
 
 Ranges = dict[str, list[tuple[float, float]]]
 
+LABELS_KEPT = 512
+"""Labels kept read; a hospital writes the same ones again and again."""
 SOLIDS = frozenset({"count", "suppository", "patch", "sachet", "ampoule"})
 """Kinds of amounts that are all counted with the words for tablets: 一顆, "one"."""
 DOSE_KINDS = frozenset({*SOLIDS, "mass", "volume", "activity", "drop", "puff", "charge"})
@@ -166,19 +170,6 @@ class LabelFacts:
             return False
         return any(form.form in forms for form in self.medicine.forms)
 
-    def facts(self, formulary: Formulary) -> frozenset[str]:
-        """The formulary's sentences about the medicine, without punctuation."""
-        if self.medicine is None:
-            return frozenset()
-        told = [
-            formulary.facts(self.medicine, name, language)
-            for name in FACT_FIELDS
-            for language in Language
-        ]
-        return frozenset(
-            bare(sentence) for text in told for sentence in _SENTENCE_END.split(text) if sentence
-        )
-
     @property
     def atc(self) -> tuple[str, ...]:
         return self.medicine.atc if self.medicine is not None else ()
@@ -210,14 +201,43 @@ def bare(text: str) -> str:
     return _PUNCTUATION.sub("", canonical(text))
 
 
+class LabelReader:
+    """Reads labels against one formulary and keeps those that it has read."""
+
+    def __init__(self, formulary: Formulary | None) -> None:
+        self.formulary = formulary
+        self._read = lru_cache(LABELS_KEPT)(partial(_facts, formulary=formulary))
+        self._told = lru_cache(LABELS_KEPT)(self._sentences)
+
+    def facts(self, medication: Medication) -> LabelFacts:
+        """What may be said of one medicine."""
+        return self._read(medication)
+
+    def told(self, label: LabelFacts) -> frozenset[str]:
+        """The formulary's sentences about one medicine, bare."""
+        return self._told(label.medicine)
+
+    def _sentences(self, medicine: Medicine | None) -> frozenset[str]:
+        if medicine is None or self.formulary is None:
+            return frozenset()
+        told = [
+            self.formulary.facts(medicine, name, language)
+            for name in FACT_FIELDS
+            for language in Language
+        ]
+        return frozenset(
+            bare(sentence) for text in told for sentence in _SENTENCE_END.split(text) if sentence
+        )
+
+
 class TaskFacts:
     """The labels of a task and how its medicines are named."""
 
-    def __init__(self, task: DeliveryTask | None, formulary: Formulary | None) -> None:
+    def __init__(self, task: DeliveryTask | None, reader: LabelReader) -> None:
         self.task = task
-        self._formulary = formulary
+        self._reader = reader
         medications = task.medications if task is not None else ()
-        self.labels = tuple(_facts(medication, formulary) for medication in medications)
+        self.labels = tuple(map(reader.facts, medications))
         self.ids = frozenset(f.medicine.id for f in self.labels if f.medicine is not None)
         self.ingredients = frozenset(
             part
@@ -232,19 +252,11 @@ class TaskFacts:
     @cached_property
     def told(self) -> frozenset[str]:
         """What the formulary says of the task's medicines, sentence by sentence, bare."""
-        if self._formulary is None:
-            return frozenset()
-        return frozenset[str]().union(*(f.facts(self._formulary) for f in self.labels))
+        return frozenset[str]().union(*map(self._reader.told, self.labels))
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        names = sorted(
-            {name for facts in self.labels for name in facts.names}, key=len, reverse=True
-        )
-        parts = [
-            rf"(?<![a-z]){re.escape(n)}(?![a-z])" if n.isascii() else re.escape(n) for n in names
-        ]
-        return re.compile("|".join(parts) or r"(?!)")
+    def _longest_first(self) -> list[str]:
+        return sorted(self._owners, key=len, reverse=True)
 
     @cached_property
     def _owners(self) -> dict[str, tuple[int, ...]]:
@@ -256,16 +268,29 @@ class TaskFacts:
 
     def mentions(self, text: str) -> list[tuple[int, int, tuple[int, ...]]]:
         """Where medicines of the task are named: start, end, and which of them."""
-        return [
-            (match.start(), match.end(), self._owners.get(match[0], ()))
-            for match in self._pattern.finditer(text)
-        ]
+        found: list[tuple[int, int, tuple[int, ...]]] = []
+        # A pattern of all names would take longer to compile than a task has sentences to check.
+        for name in self._longest_first:
+            start = text.find(name)
+            while start >= 0:
+                end = start + len(name)
+                is_apart = not name.isascii() or not (
+                    _is_latin(text[start - 1 : start]) or _is_latin(text[end : end + 1])
+                )
+                if is_apart and not any(low < end and start < high for low, high, _ in found):
+                    found.append((start, end, self._owners[name]))
+                start = text.find(name, start + 1)
+        return sorted(found)
 
     def is_own(self, medicine: Medicine) -> bool:
         """Whether a medicine is one of the task's, or shares an active substance with one."""
         return medicine.id in self.ids or any(
             part in self.ingredients for part in (medicine.id, *medicine.ingredients)
         )
+
+
+def _is_latin(char: str) -> bool:
+    return "a" <= char <= "z"
 
 
 def _facts(medication: Medication, formulary: Formulary | None) -> LabelFacts:

@@ -86,6 +86,9 @@ _ORGANS = frozenset(
 _OF_PREGNANCY = frozenset({"bleeding", "seizure_unconscious", "severe_pain", "fall_injury"})
 """With a pregnant patient these are `pregnancy_danger`."""
 
+MIN_HAN, MIN_WORDS = 4, 3
+"""Characters, or words, from which the learned model is asked; below it the rules alone judge."""
+_HAN = re.compile(r"[\u3400-\u9fff]")
 _BREAK = re.compile(r"[。!?;\n]|\. |[,、] ?")
 
 
@@ -125,7 +128,7 @@ class SafetyTriage:
         for window in _windows(self._readable(text)):
             reading = self._rules.read(window)
             evidence = self._evidence(reading, about)
-            if self._second_line is None or self._fusion is None:
+            if self._second_line is None or self._fusion is None or not _says_enough(window):
                 result = by_rules(evidence)
             else:
                 opinion = self._second_line.judge(window, reading.traits())
@@ -202,6 +205,11 @@ class SafetyTriage:
             contexts=frozenset(contexts),
             sources=best.rule.source,
         )
+
+
+def _says_enough(window: str) -> bool:
+    """Whether there is enough for the learned model to go by: of a fragment it makes anything."""
+    return len(_HAN.findall(window)) >= MIN_HAN or len(window.split()) >= MIN_WORDS
 
 
 def _category(category: str, severity: Severity | None, group: PatientGroup) -> str:

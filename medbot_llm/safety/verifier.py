@@ -25,6 +25,8 @@ from functools import lru_cache
 
 from medbot_llm.domain import DeliveryTask
 from medbot_llm.domain import Language
+from medbot_llm.domain import Medication
+from medbot_llm.domain import Scene
 from medbot_llm.knowledge.formulary import Formulary
 from medbot_llm.knowledge.interactions import Interactions
 from medbot_llm.knowledge.quantities import numbered
@@ -47,6 +49,7 @@ from medbot_llm.safety.judgements import check_storage
 from medbot_llm.safety.judgements import check_waived
 from medbot_llm.safety.judgements import topics
 from medbot_llm.safety.label_facts import DOSE_KINDS
+from medbot_llm.safety.label_facts import LabelReader
 from medbot_llm.safety.label_facts import TaskFacts
 from medbot_llm.safety.label_facts import bare
 from medbot_llm.text.normal import canonical
@@ -77,10 +80,13 @@ class SafetyVerifier:
     ) -> None:
         self._formulary = formulary
         self._combinations = Combinations(formulary, interactions)
+        self._labels = LabelReader(formulary)
         self._facts = lru_cache(TASKS_KEPT)(self._read)
-        # A broken pattern file is told at the start, not at the first sentence.
+        # A broken pattern file is told at the start, and the first sentence is as quick as any.
         acts()
         topics()
+        for greeting in _WARM_UP:
+            self.check(greeting, Language.ZH_HANT, Brief(task=_WARM_UP_TASK))
 
     def check(self, sentence: str, language: Language, brief: Brief) -> Verdict:
         """Tell whether a sentence may be spoken; the verdict's reason is "" where it may."""
@@ -130,7 +136,7 @@ class SafetyVerifier:
         return verdict if verdict.blocked else check_dosing(statements)
 
     def _read(self, task: DeliveryTask | None) -> TaskFacts:
-        return TaskFacts(task, self._formulary)
+        return TaskFacts(task, self._labels)
 
     @staticmethod
     def _is_of_plan(sentence: Sentence, brief: Brief) -> bool:
@@ -179,6 +185,10 @@ class SafetyVerifier:
         return Verdict()
 
 
+_WARM_UP = ("您好，早上一次吃兩顆藥，可以嗎？", "Hello, you can take 2 tablets at 8.")
+_WARM_UP_TASK = DeliveryTask(
+    "", Scene.WARD, Language.ZH_HANT, medications=(Medication("aspirin"),)
+)
 _SAYABLE = frozenset({"wrong_dose_stated"})
 """Reasons that the plan's own facts can excuse."""
 _EVERYDAY = frozenset(

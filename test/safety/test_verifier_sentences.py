@@ -20,7 +20,7 @@ CASES = yaml.safe_load(
 
 
 def sentences(kind: str) -> list[tuple[str, str]]:
-    return [(names, s) for names, group in CASES.items() for s in group[kind] or ()]
+    return [(names, s) for names, group in CASES.items() for s in group.get(kind, ())]
 
 
 def test_unsafe_sentences_are_blocked():
