@@ -68,6 +68,15 @@ _NEW_STATEMENT = re.compile(
 _HARMLESS_WITH = re.compile(
     r"(?:diagnosed|problems?|issues?|trouble) with|(?:known|said) to have"
     r"|ha[ds] (?:an? |any )|have any"
+    r"|^ ?(?:ever )?(?:had|have|having|been|taken|used|experienced|diagnosed)\b(?: with)?"
+)
+_WITH = re.compile(r"(?<![a-z])w/ ?(?!o)")
+_ONLY_JOINS = re.compile(r"(?:\b(?:and|plus|with|mg|mcg)\b|[和与及加]|\d|\W)*")
+_HALF_AN_HOUR_APART = re.compile(
+    r"(?:half an hour|an? hour|0\.5 hours?|\d+(?:\.\d+)? ?(?:h|hrs?|hours?)"
+    r"|(?:[3-9]\d|1\d\d) ?-?min\w*) ?(?:later|before|after|apart|earlier|prior)"
+    r"|(?:半|[\d.]+ ?个?半?|0\.5个?)(?:小时|钟头)(?:以|之)?(?:后|前|才|再)"
+    r"|(?:[3-9]\d|1\d\d) ?分钟?(?:以|之)?(?:后|前|才|再)"
 )
 _PATIENT_AGAIN = re.compile(
     r"\b(?:patient|pt|he|she|himself|herself|self|i|me)\b|本人|病人|患者|自己|他|她|我"
@@ -77,8 +86,9 @@ _AS_DENIED = re.compile(
     r"|阴性)(?![a-z])|(?:无|否|没有)(?=[,;。)\s]|$))|\s*-\s*$"
 )
 _AS_NORMAL = re.compile(
-    r"\W*(?:(?:enzyme|activity|levels?|tests?|screen(?:ing)?|status|result|is|was|检查|检验|筛检|结果)"
-    r"\W*){0,3}(?:normal|negative|正常|阴性)"
+    r"\W*(?:(?:enzyme|activity|levels?|tests?|screen(?:ing)?|status|result|is|was|within|检查|检验|筛检|结果)"
+    r"\W*){0,3}(?:normal|nl|nml|wnl|negative|neg|ok|unremarkable|sufficient|not deficient|正常|阴性)"
+    r"(?![a-z])"
 )
 _PAST_YEAR = re.compile(
     r"\bin (?:19|20)\d\d\b|(?:19|20)\d\d ?年|\d+ ?(?:years?|months?|年|个月)前? ?ago"
@@ -396,6 +406,12 @@ class Charts:
         self._past = Words(words["past"])
         self._resolved = Words(words["resolved"])
         self._ended = {key: Words(value) for key, value in words["ended"].items()}
+        self._food_after = Words(words["food_negation_after"])
+        self._apart = Words(words["apart"])
+        self._apart_foods = frozenset(map(str, words["apart_foods"]))
+        self._taking_before = Words(words["taking_before"])
+        self._taking_after = Words(words["taking_after"])
+        self._taking_denied = Words(words["taking_denied"])
         self._tolerated = Words(words["tolerated"])
         self._weakly_tolerated = Words(
             [word for word in words["tolerated"] if str(word).split()[0] in _WEAK_TOLERANCE]
@@ -416,9 +432,24 @@ class Charts:
             for span in spans:
                 if self._is_denied(text, span) or self._is_about(text, span):
                     continue
+                if self._is_food_denied(text, span):
+                    continue
                 for food in span.ids:
-                    found.setdefault((index, food), Reading(food, index, written))
+                    if not (food in self._apart_foods and self._is_apart(text)):
+                        found.setdefault((index, food), Reading(food, index, written))
         return tuple(found.values())
+
+    def _is_food_denied(self, text: _Text, span: Span) -> bool:
+        """Whether what follows says that it is not eaten or drunk: "alcohol: never", 酒都不碰."""
+        _, end = text.sentence_of(span.start)
+        segment = re.split(r"[,、]", text.plain[span.end : end], maxsplit=1)[0]
+        return any(match.start() <= 6 for match in self._food_after.find(segment))
+
+    def _is_apart(self, text: _Text) -> bool:
+        """Whether the medicine is taken well before or after the food."""
+        return self._apart.is_in(text.plain) or bool(
+            _HALF_AN_HOUR_APART.search(with_digits(text.plain))
+        )
 
     # conditions
 
@@ -438,6 +469,59 @@ class Charts:
                     found.setdefault((index, broader), replace(reading, id=broader))
         self._add_combined(found)
         return tuple(sorted(found.values(), key=lambda reading: reading.index))
+
+    def read_medicines(
+        self, texts: Sequence[str], classes: Terms | None = None
+    ) -> tuple[Reading, ...]:
+        """Return the medicines that the texts of conditions say the patient takes now.
+
+        "CAD, takes NTG most days" counts; "stopped warfarin", "angioedema from lisinopril" and a
+        name without a word that it is taken do not.
+
+        Args:
+            texts: As the chart's field for conditions has them.
+            classes: Terms of classes, which are looked for too ("on nitrates").
+        """
+        found: dict[tuple[int, str], Reading] = {}
+        for index, written in enumerate(texts):
+            text = self._prepared(written)
+            spans = [
+                Span(mention.start, mention.end, (), mention.medicine.id)
+                for mention in self._formulary.mentions(text.plain)
+            ]
+            for span in classes.spans(text.plain) if classes else ():
+                if all(span.end <= one.start or one.end <= span.start for one in spans):
+                    spans.append(span)
+            spans.sort(key=lambda span: span.start)
+            for span in spans:
+                if self._is_relatives(text, span) or not self._is_taken(text, span, spans):
+                    continue
+                for key in (span.medicine,) if span.medicine else span.ids:
+                    reading = Reading(key, index, written, is_medicine=bool(span.medicine))
+                    found.setdefault((index, key), reading)
+        return tuple(found.values())
+
+    def _is_taken(self, text: _Text, span: Span, spans: Sequence[Span]) -> bool:
+        start, end = text.sentence_of(span.start)
+        before = text.plain[start : span.start]
+        # Of a list ("on warfarin and digoxin") what stands before the first decides.
+        for other in reversed(spans):
+            if start <= other.start < span.start:
+                between = text.plain[other.end : start + len(before)]
+                if _ONLY_JOINS.fullmatch(between):
+                    before = text.plain[start : other.start]
+        segment = before[_last_comma(before, 0, len(before)) :]
+        after = re.split(r"[,、]", text.plain[span.end : end], maxsplit=1)[0]
+        if self._taking_denied.is_in(segment) or self._taking_denied.is_in(after[:24]):
+            return False
+        if self._happened(f"{segment} \n {after[:24]}") - {"named"}:
+            return False
+        cues = self._taking_before.find(segment)
+        if cues:
+            between = segment[cues[-1].end() :]
+            if len(between.split()) <= 3 and len(between) <= 24:
+                return True
+        return any(match.start() <= 24 for match in self._taking_after.find(after))
 
     def _conditions_of(self, written: str) -> list[str]:
         text = self._prepared(written, digits=True)
@@ -770,7 +854,7 @@ class Charts:
         text = written[:MAX_TEXT]
         for pattern, long in self._capitals:
             text = pattern.sub(long, text)
-        plain = canonical(re.sub(r"[\r\n]+", "; ", text))
+        plain = _WITH.sub("with ", canonical(re.sub(r"[\r\n]+", "; ", text)))
         if digits:
             plain = with_digits(plain)
         masked = plain
@@ -992,7 +1076,8 @@ class _Measure:
 _KEYS = re.findall(
     r"\w+",
     "capitals indifferent reactions family family_speaks negation_before negation_of_lists"
-    " negation_after about_before about_after not_negations past resolved ended tolerated"
+    " negation_after food_negation_after apart apart_foods taking_before taking_after"
+    " taking_denied about_before about_after not_negations past resolved ended tolerated"
     " measures class_words topical not_topical local findings",
 )
 

@@ -55,6 +55,10 @@ _RANK = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 _ALLERGY_SOURCE = ("aaaai", "label_us")
 _DUPLICATE_SOURCE = ("label_us", "stockley")
 _NONE = "none"
+_ALLERGIES_AT = 2
+_CONDITIONS_AT = 3
+"""Numbers of the lists in the places of items: medicines are 0, foods 1."""
+_TOPICAL_ROUTES = frozenset({"topical", "ophthalmic", "otic"})
 
 
 class Source(Protocol):
@@ -413,6 +417,11 @@ class Interactions:
         return parts
 
     def _is_topical(self, plain: str, medicines: Sequence[Medicine]) -> bool:
+        if medicines and all(
+            medicine.forms and all(form.route in _TOPICAL_ROUTES for form in medicine.forms)
+            for medicine in medicines
+        ):
+            return True
         if not self._topical.is_in(plain) or self._not_topical.is_in(plain):
             return False
         # Gels of hormones go through the skin on purpose.
@@ -554,12 +563,13 @@ class Interactions:
             if reading.index not in told or reading.id in _ALWAYS_FROM_ALLERGIES
         ]
         misplaced_allergic = self.charts.read_allergies(conditions, only_if_named=True)
-        for where, readings in ((2, allergic), (3, misplaced_allergic)):
+        for where, readings in ((_ALLERGIES_AT, allergic), (_CONDITIONS_AT, misplaced_allergic)):
             tolerated = {reading.id for reading in readings if reading.is_tolerated}
             for reading in readings:
                 if not reading.is_tolerated:
                     self._check_allergy(items, reading, tolerated, where, best)
-        for where, sick in ((3, ill), (2, misplaced_ill)):
+        self._check_taken(items, conditions, best)
+        for where, sick in ((_CONDITIONS_AT, ill), (_ALLERGIES_AT, misplaced_ill)):
             by_text: dict[int, list[Reading]] = {}
             for reading in sick:
                 by_text.setdefault(reading.index, []).append(reading)
@@ -567,6 +577,29 @@ class Interactions:
                 chart = _Item(readings_of_text[0].text, (where, index))
                 for item in items:
                     self._check_conditions(item, chart, readings_of_text, best)
+
+    def _check_taken(
+        self, items: Sequence[_Item], conditions: Sequence[str], best: _Best
+    ) -> None:
+        """Check against what the texts of conditions say is taken: "angina, uses GTN spray".
+
+        What is routinely given with care is left out: the text is no list of medicines.
+        """
+        for reading in self.charts.read_medicines(conditions, self._class_terms):
+            place = (_CONDITIONS_AT, reading.index)
+            if reading.is_medicine:
+                taken = self._item(reading.text, place, [self._formulary.medicine(reading.id)])
+            else:
+                taken = _Item(reading.text, place, classes=frozenset({reading.id}))
+            for item in items:
+                # The very medicine is the one that is given here.
+                if item.ingredients & taken.ingredients:
+                    continue
+                found = _Best()
+                self._check_drugs(item, taken, found)
+                for finding in found.findings():
+                    if finding.severity != SEVERITIES[-1]:
+                        best.add(item, taken, replace(finding, kind="drug_condition"), 2)
 
     def _check_conditions(
         self, item: _Item, chart: _Item, readings: Sequence[Reading], best: _Best
@@ -594,6 +627,8 @@ class Interactions:
         best: _Best,
     ) -> None:
         chart = _Item(reading.text, (where, reading.index))
+        # Among the conditions a rule about the condition itself is told first, if it is as grave.
+        preference = 0 if where == _ALLERGIES_AT else 2
         allergen: Medicine | None = None
         groups = [reading.id]
         name = _name_of(self._groups.get(reading.id, {}))
@@ -615,13 +650,13 @@ class Interactions:
                 between = (item.text, chart.text)
                 source = ", ".join(_ALLERGY_SOURCE)
                 finding = Finding("drug_allergy", severity, between, words, source, rule)
-                best.add(item, chart, finding)
+                best.add(item, chart, finding, preference)
             if reading.is_doubtful:
                 continue
             for rule_of in self._rules["drug_allergy"]:
                 if rule_of.b.others & set(groups) and rule_of.a.fits(item) is not None:
                     found = _finding(rule_of, "drug_allergy", item, chart)
-                    best.add(item, chart, found, preference=1)
+                    best.add(item, chart, found, preference=max(1, preference))
 
     def _allergy_severities(
         self,

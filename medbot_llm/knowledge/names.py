@@ -368,9 +368,25 @@ class NameIndex:
     # exact
 
     def find(self, name: str) -> Medicine | None:
-        """Return the medicine that a name or label says, None if none or more than one."""
-        found = self._find_id(name)
+        """Return the medicine that a name or label says, None if none or more than one.
+
+        A trade name of several that share an ingredient gives the plainest of them: that much is
+        in all, and an unknown name would be checked against nothing.
+        """
+        found = self._find_id(name) or self._find_shared(name)
         return self._medicines[found] if found else None
+
+    def _find_shared(self, name: str) -> str:
+        if len(name) > MAX_HEARD:
+            return ""
+        for form in _label_forms(canonical(_MARKS.sub(" ", name)).strip()):
+            ids = {row.medicine for row in self._exact.get(compact(normalise(form)), ())}
+            owners = [self._medicines[key] for key in sorted(ids, key=self._position.__getitem__)]
+            if len(owners) > 1 and frozenset.intersection(
+                *(frozenset(owner.ingredients) for owner in owners)
+            ):
+                return min(owners, key=lambda owner: len(owner.ingredients)).id
+        return ""
 
     def lookalikes(self, medicine: Medicine) -> tuple[Medicine, ...]:
         """Return the medicines that are known to be mixed up with this one."""

@@ -28,6 +28,8 @@ from medbot_llm.knowledge.quantities import numbered
 from medbot_llm.text.language import to_script
 
 FOLDER = "verifier"
+LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's, ten times as fast, wherever PyYAML was built with it."""
 OKAY = "ǂ"
 """Stands for a phrase that is negative in form and permits: "no problem", 不用擔心. It counts as a
 letter, so that `\\b` works beside it; the pattern files write ▲ for it."""
@@ -106,7 +108,7 @@ def load_yaml(name: str, directory: Path | None = None) -> Any:
     )
     path = folder / f"{name}.yaml"
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise VerifierDataError(f"{path}: cannot be read: {reason}") from error

@@ -184,5 +184,5 @@ def test_low_confidence_is_asked_for_again(scripted_robot: Robot) -> None:
 
 def test_thoughts_are_never_spoken(scripted_robot: Robot) -> None:
     scripted_robot.hand_over()
-    scripted_robot.say("think")
+    scripted_robot.say("請你想一想再說")
     assert spoken(scripted_robot.next_reply()) == "請飯後服用。"

@@ -18,7 +18,7 @@ ROSDEP_KEYS_OF_PIP_NAMES = {
     "pyyaml": "python3-yaml",
     "tqdm": "python3-tqdm",
 }
-WITHOUT_ROSDEP_KEY = {"opencc"}
+WITHOUT_ROSDEP_KEY = {"opencc", "pypinyin", "rapidfuzz"}
 
 
 @pytest.fixture(scope="module")
