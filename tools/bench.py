@@ -41,6 +41,7 @@ from medbot_llm.domain import RobotContext
 from medbot_llm.domain import Scene
 from medbot_llm.knowledge.label_terms import LabelTerms
 from medbot_llm.models.store import ModelStore
+from medbot_llm.msg import AlertAck
 from medbot_llm.msg import DialogueState
 from medbot_llm.nodes.conversions import task_from_msg
 from medbot_llm.prompts.builder import PromptBuilder
@@ -49,12 +50,18 @@ DEFAULT_MODEL = "qwen2.5-coder-0.5b-instruct-q4_k_m"
 N_CTX = 4096
 MAX_TOKENS = 64
 QUESTIONS = (
-    "這個藥什麼時候吃？",
-    "一天要吃幾次？",
-    "吃藥前要先吃早餐嗎？",
-    "這個藥一次吃幾顆？",
-    "這是什麼藥？",
+    "可以陪我聊聊天嗎？",
+    "你今天送了幾趟東西？",
+    "你會不會覺得累？",
+    "你平常都在哪裡？",
+    "你喜歡這個工作嗎？",
 )
+"""Small talk: questions of fact carry their facts along, which the bare loop does not know."""
+CRIES = (
+    "我胸口好痛，喘不過氣，第{}次了",
+    "I cannot breathe, my chest hurts, number {}",
+)
+ALERT_RUNS = 20
 COLD_RUNS = 3
 CANCEL_RUNS = 10
 PAUSE_S = 0.6
@@ -215,6 +222,7 @@ def measure(
         for index in range(CANCEL_RUNS)
     ]
     cancel_prefill = [cancel(robot, LONG_QUESTION, 0.2, index) for index in range(CANCEL_RUNS)]
+    alerts = [alert(robot, index) for index in range(ALERT_RUNS)]
     model_mb = model.stat().st_size / 2**20
     median = statistics.median
     bars = [
@@ -244,6 +252,7 @@ def measure(
             "ms",
         ),
         Bar("interrupt to last chunk in prefill (max)", max(cancel_prefill) * 1000, 400, "ms"),
+        Bar("speech to alert while generating (max)", max(alerts) * 1000, 50, "ms"),
         Bar("node memory over the model file", node.memory_mb() - model_mb, 400, "MB"),
     ]
     return {
@@ -256,6 +265,7 @@ def measure(
             "tokens per second, node": node_speed,
             "interrupt while generating (s)": cancel_generating,
             "interrupt in prefill (s)": cancel_prefill,
+            "speech to alert (s)": alerts,
             "node memory (MB)": [node.memory_mb()],
             "model file (MB)": [model_mb],
         },
@@ -302,6 +312,22 @@ def cancel(robot: Robot, question: str, lead_s: float, index: int) -> float:
     took = time.monotonic() - asked
     robot.node.destroy_client(client)
     assert reply[-1].was_interrupted, "the reply had ended before the interrupt"
+    return took
+
+
+def alert(robot: Robot, index: int) -> float:
+    """Seconds from a cry for help to its alert, while the model is busy with another reply."""
+    fresh_conversation(robot, index)
+    robot.say("請說一個很長的故事給我聽。")
+    time.sleep(GENERATION_LEAD_S)
+    cry = CRIES[index % len(CRIES)].format(index)
+    asked = time.monotonic()
+    robot.say(cry)
+    robot.wait(lambda: any(a.words == cry for a in robot.alerts), "the alert")
+    took = time.monotonic() - asked
+    robot.next_reply()
+    assert robot.next_reply()[0].kind == "emergency"
+    robot.ack_publisher.publish(AlertAck(acknowledged_by="bench"))
     return took
 
 

@@ -16,7 +16,6 @@ from medbot_llm.domain import DeliveryTask
 from medbot_llm.domain import Language
 from medbot_llm.domain import Medication
 from medbot_llm.domain import StringEnum
-from medbot_llm.knowledge.charts import Charts
 from medbot_llm.knowledge.charts import Reading
 from medbot_llm.knowledge.formulary import Formulary
 from medbot_llm.knowledge.interactions import Finding
@@ -118,7 +117,7 @@ class Advisor:
         self._formulary = formulary
         self._interactions = interactions
         self._terms = terms
-        self._charts = Charts(formulary)
+        self._charts = interactions.charts
         self._named = {
             table: {str(row["id"]): row for row in formulary.tables[table]}
             for table in ("allergy_groups", "conditions", "foods")

@@ -71,6 +71,7 @@ _HARMLESS_WITH = re.compile(
     r"|^ ?(?:ever )?(?:had|have|having|been|taken|used|experienced|diagnosed)\b(?: with)?"
 )
 _WITH = re.compile(r"(?<![a-z])w/ ?(?!o)")
+_DISORDER = re.compile(r"(?<![a-z])d/o(?![a-z])")
 _ONLY_JOINS = re.compile(r"(?:\b(?:and|plus|with|mg|mcg)\b|[和与及加]|\d|\W)*")
 _HALF_AN_HOUR_APART = re.compile(
     r"(?:half an hour|an? hour|0\.5 hours?|\d+(?:\.\d+)? ?(?:h|hrs?|hours?)"
@@ -87,8 +88,8 @@ _AS_DENIED = re.compile(
 )
 _AS_NORMAL = re.compile(
     r"\W*(?:(?:enzyme|activity|levels?|tests?|screen(?:ing)?|status|result|is|was|within|检查|检验|筛检|结果)"
-    r"\W*){0,3}(?:normal|nl|nml|wnl|negative|neg|ok|unremarkable|sufficient|not deficient|正常|阴性)"
-    r"(?![a-z])"
+    r"\W*){0,3}(?:normal|nl|nml|wnl|negative|neg|ok|unremarkable|sufficient|not deficient|正常"
+    r"|阴性)(?![a-z])"
 )
 _PAST_YEAR = re.compile(
     r"\bin (?:19|20)\d\d\b|(?:19|20)\d\d ?年|\d+ ?(?:years?|months?|年|个月)前? ?ago"
@@ -402,7 +403,9 @@ class Charts:
         self._family_after = re.compile(
             rf"\s*(?:\bin\b|\bof\b|[-:(])\s*(?:(?:his|her|the|my) )?(?:{self._family.pattern})"
         )
-        self._speaks = re.compile(rf"\W*(?:\w+ )?(?:{Words(words['family_speaks']).pattern})")
+        self._speaks = re.compile(
+            rf"\W*(?:of (?:the )?\w+ )?(?:\w+ )?(?:{Words(words['family_speaks']).pattern})"
+        )
         self._past = Words(words["past"])
         self._resolved = Words(words["resolved"])
         self._ended = {key: Words(value) for key, value in words["ended"].items()}
@@ -435,7 +438,7 @@ class Charts:
                 if self._is_food_denied(text, span):
                     continue
                 for food in span.ids:
-                    if not (food in self._apart_foods and self._is_apart(text)):
+                    if not self._is_apart(text, food):
                         found.setdefault((index, food), Reading(food, index, written))
         return tuple(found.values())
 
@@ -445,11 +448,13 @@ class Charts:
         segment = re.split(r"[,、]", text.plain[span.end : end], maxsplit=1)[0]
         return any(match.start() <= 6 for match in self._food_after.find(segment))
 
-    def _is_apart(self, text: _Text) -> bool:
-        """Whether the medicine is taken well before or after the food."""
-        return self._apart.is_in(text.plain) or bool(
-            _HALF_AN_HOUR_APART.search(with_digits(text.plain))
-        )
+    def _is_apart(self, text: _Text, food: str) -> bool:
+        """Whether the medicine is taken so long before or after the food that it does no harm."""
+        if food not in self._apart_foods:
+            return False
+        if _HALF_AN_HOUR_APART.search(with_digits(text.plain)):
+            return True
+        return food.endswith("meal") and self._apart.is_in(text.plain)
 
     # conditions
 
@@ -854,7 +859,8 @@ class Charts:
         text = written[:MAX_TEXT]
         for pattern, long in self._capitals:
             text = pattern.sub(long, text)
-        plain = _WITH.sub("with ", canonical(re.sub(r"[\r\n]+", "; ", text)))
+        plain = canonical(re.sub(r"[\r\n]+", "; ", text))
+        plain = _DISORDER.sub("disorder", _WITH.sub("with ", plain))
         if digits:
             plain = with_digits(plain)
         masked = plain

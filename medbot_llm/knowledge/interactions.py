@@ -255,6 +255,11 @@ class Interactions:
         for medicine in formulary.medicines:
             for key in medicine.classes:
                 self._members.setdefault(key, set()).add(medicine.id)
+        # Whoever is of the one is of the others too: each SSRI raises serotonin.
+        self._wider = {
+            key: frozenset(other for other, of in self._members.items() if members <= of)
+            for key, members in self._members.items()
+        }
         self._rules: dict[str, list[_Rule]] = {kind: [] for kind in KINDS}
         for row in tables.get("rules", ()):
             rule = self._rule(row)
@@ -342,7 +347,7 @@ class Interactions:
             return _Item(
                 text,
                 place,
-                classes=known,
+                classes=self._widened(known),
                 groups=known & frozenset(self._groups),
                 is_topical=self._is_topical(plain, ()),
             )
@@ -351,6 +356,9 @@ class Interactions:
             return _Item(text, place, foods=foods)
         match = nearest(self._formulary, text)
         return None if match is None else self._item(text, place, [match])
+
+    def _widened(self, classes: Iterable[str]) -> frozenset[str]:
+        return frozenset().union(*(self._wider.get(key, frozenset({key})) for key in classes))
 
     def _eaten(self, foods: Sequence[str]) -> list[_Item]:
         items = []
@@ -578,9 +586,7 @@ class Interactions:
                 for item in items:
                     self._check_conditions(item, chart, readings_of_text, best)
 
-    def _check_taken(
-        self, items: Sequence[_Item], conditions: Sequence[str], best: _Best
-    ) -> None:
+    def _check_taken(self, items: Sequence[_Item], conditions: Sequence[str], best: _Best) -> None:
         """Check against what the texts of conditions say is taken: "angina, uses GTN spray".
 
         What is routinely given with care is left out: the text is no list of medicines.
@@ -590,7 +596,7 @@ class Interactions:
             if reading.is_medicine:
                 taken = self._item(reading.text, place, [self._formulary.medicine(reading.id)])
             else:
-                taken = _Item(reading.text, place, classes=frozenset({reading.id}))
+                taken = _Item(reading.text, place, classes=self._widened([reading.id]))
             for item in items:
                 # The very medicine is the one that is given here.
                 if item.ingredients & taken.ingredients:

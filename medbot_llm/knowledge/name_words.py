@@ -187,7 +187,7 @@ ORDINARY_LATIN = _words(
     " mandarin american british okay alright welcome goodbye metal plastic paper glass knife"
     " spoon fork plate cover order extra total final local natural center central active simple"
     " single triple clear clean fresh sweet bitter sour spicy sandal candle captain relax calm"
-    " focus miracle alert concert concern control relief relieve release"
+    " foster ella sonata focus miracle alert concert concern control relief relieve release"
 )
 """Words of every day: never a name that was heard with a slip."""
 ORDINARY_CHINESE = _words(
@@ -215,7 +215,7 @@ CHINESE_TALK = _words(
     " 医师 护理师 早上 晚上 中午 睡前 今天 昨天"
 )
 LONGER_WORDS = _words(
-    "朋友 男友 女友 好友 亲友 病友 室友 爱丽丝 这类 各类 同类 分类 三酸甘油酯 三酸甘油脂"
+    "斯斯文文 朋友 男友 女友 好友 亲友 病友 室友 爱丽丝 这类 各类 同类 分类 三酸甘油酯 三酸甘油脂"
     " 甘油三酯 甘油三脂 可定期 可定时 可定位 可定制 可迅速 安坦克 安定剂 今日 每日 昨日 平日"
     " 近日 生日 节日 假日 开始 满意 得意 注意 同意 愿意 否则 原则 规则 论文 作文 英文 中文 直达"
     " 到达 国泰 桑塔纳 沃克斯 安卓机 尚杰出 健择偶"

@@ -412,6 +412,9 @@ class NameIndex:
         rows = self._exact.get(key)
         return self._best(rows) if rows else ""
 
+    def _is_brand(self, key: str) -> bool:
+        return all(row.kind == "brand" for row in self._exact.get(key, ()))
+
     def _best(self, rows: Sequence[NameRow]) -> str:
         """Decide whose name it is: a generic name comes before a brand; "" if it is of several."""
         best = min(_KIND_RANK[row.kind] for row in rows)
@@ -541,7 +544,9 @@ class NameIndex:
             *(
                 key
                 for key in self._lookalikes.get(first, ())
-                if key in near and near[key].score >= needed
+                if key in near
+                and near[key].score >= needed
+                and (first, key) not in self._only_as_brands
             ),
         ]
         if is_certain and not rivals:
@@ -629,6 +634,7 @@ class NameIndex:
         """
         index: dict[str, dict[str, None]] = {}
         paired: dict[tuple[str, str], dict[str, None]] = {}
+        named: set[tuple[str, str]] = set()
         keys: dict[str, list[NameRow]] = {}
         for rows in self._exact.values():
             for row in rows:
@@ -645,6 +651,7 @@ class NameIndex:
         for medicine in medicines:
             for name in medicine.lookalikes:
                 add(medicine.id, resolve(name))
+        of_medicines = {(one, other) for one, others in index.items() for other in others}
         for pair in pairs:
             for name, other_name in (pair, pair[::-1]):
                 one, other = resolve(name), resolve(other_name)
@@ -652,7 +659,9 @@ class NameIndex:
                     continue
                 index.setdefault(one, {})[other] = None
                 own = compact(normalise(name))
-                is_brand = all(row.kind == "brand" for row in self._exact.get(own, ()))
+                is_brand = self._is_brand(own)
+                if is_brand and self._is_brand(compact(normalise(other_name))):
+                    named.add((one, other))
                 same = (
                     [own]
                     if is_brand
@@ -661,6 +670,7 @@ class NameIndex:
                 for key in same:
                     paired.setdefault((one, key), {})[other] = None
         self._paired = {key: tuple(values) for key, values in paired.items()}
+        self._only_as_brands = named - of_medicines
         return {key: tuple(values) for key, values in index.items()}
 
 

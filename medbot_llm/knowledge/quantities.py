@@ -47,7 +47,8 @@ _UNITS: tuple[tuple[str, str, float, str], ...] = (
         "tablet",
         "count",
         1.0,
-        r"(?:(?:more|extra|whole|full|single|small|white|entire|of (?:the|these|your)) "
+        r"(?:(?:more|extra|whole|full|single|small|white|entire|vaginal|chewable|dispersible|"
+        r"effervescent|sublingual|film-coated|enteric-coated|of (?:the|these|your)) "
         r")?(?:tablets?|tabs?(?![a-z])|pills?|capsules?|caplets?|caps?(?![a-z])"
         r"|softgels?|lozenges?|pieces?(?= of (?:it|them))|pcs)|颗(?!栓)|粒|片(?!贴)|锭|丸|#",
     ),
@@ -57,9 +58,9 @@ _UNITS: tuple[tuple[str, str, float, str], ...] = (
         "puff",
         "puff",
         1.0,
-        r"puffs?|sprays?|inhalations?|actuations?|喷|吸(?!收)|下(?=$|[,。;!? ])",
+        r"puffs?|sprays?|inhalations?|actuations?|喷|吸(?!收)|(?<=按压\d)下|下(?=$|[,。;!? ]|才|就)",
     ),
-    ("patch", "patch", 1.0, r"patch(?:es)?|片贴片|贴片|贴"),
+    ("patch", "patch", 1.0, r"patch(?:es)?|片贴片|贴片|贴|张"),
     ("suppository", "suppository", 1.0, r"suppositor(?:y|ies)|颗栓剂?|枚|个栓剂"),
     (
         "ampoule",
@@ -143,6 +144,7 @@ def numbered(text: str) -> str:
     """Give the canonical text with all counting words in digits, ready for the readers below."""
     # 一次半颗 is half a tablet at a time, not one and a half times.
     text = _HALF_EACH.sub("次0.5", canonical(text))
+    text = _NEIGHBOURS.sub(r"\1到\2", text)
     # 參 is a capital 3 where it counts; simplified, it is the 参 of other words.
     text = _QUARTER.sub(lambda m: _QUARTERS[m[1]], text)
     text = with_digits(_CAPITAL_THREE.sub("三", text)).replace("⁄", "/")
@@ -235,7 +237,7 @@ _DAY = r"(?:每1?天|每日|1天|1日|天天|日)"
 _FILL = (
     r"(?:(?:早上|早晨|晚上|中午|睡前|早餐后|早餐前|晚餐后|饭后|饭前|随餐|"
     r"空腹)(?!1次[,、和及]?(?:晚|睡))|都|要|只|需|固定|规律|按时|总共|共|分|各|吃|服用|服|用|"
-    r"使用|最多|至多|不要超过|不超过|可以|能|点|擦|抹|涂|喷|吸|打|注射|贴|滴|,| )*"
+    r"使用|最多|至多|不要超过|不超过|可以|能|点|擦|抹|涂|喷|吸|打|注射|贴|滴|下来|喂|塞|含|个|,| )*"
 )
 _TIMES_EN = (
     r"(?:(?P<n>\d+)(?:\s*(?:-|to|or)\s*(?P<m>\d+))?\s*(?:times|x|×)|(?P<w>once|twice|thrice))"
@@ -268,22 +270,26 @@ _EVERY_H = re.compile(
     r"|每(?:隔|间隔)?(?P<n3>\d+)(?:(?:-|~|到|至)(?P<m3>\d+))?个?(?:小时|钟头)|"
     r"隔(?P<n5>\d+)个?(?:小时|钟头)(?=(?:吃|服|用|再)*[1一](?:次|颗|片|粒|锭))|every hour\b|"
     r"每个?小时|hourly\b"
+    r"|(?<![\d.隔至少满前])(?P<n6>\d+(?:\.\d+)?)个?(?:小时|钟头|钟)(?:没退|没好|不退|后)?(?:就|可以|又|能)?"
+    r"(?:再|又)?(?:喂|塞|喷|推|吃|吞|打|滴)1(?:次|回|颗|粒|针|下)?"
+    r"|每0\.5个?(?:小时|钟头)|(?:every|each) half(?: an)? hour"
 )
 _ZH_TIMES = re.compile(
-    rf"{_DAY}{_FILL}(?P<n>\d+)(?:(?:-|~|到|至|或)(?P<m>\d+))?(?:次|回|顿)|(?P<n2>\d+)次\s*(?:/|"
+    rf"{_DAY}{_FILL}(?P<n>\d+)(?:(?:-|~|到|至|或)(?P<m>\d+))?(?:次|回|顿|趟|遍)|(?P<n2>\d+)次\s*(?:/|"
     rf"每)\s*(?:天|日)"
 )
 _EN_TIMES = re.compile(
     rf"\b{_TIMES_EN}[ -]?(?:(?:a|per|each|every|in a|in one|in 1|/) ?(?:single )?day|daily)|"
     rf"\b(?P<d>1|one)(?: time)? (?:a|per|each) day"
-    r"|\b(?P<t>\d+)(?: to (?P<u>\d+))? times (?:within|in|over) 24 hours"
+    r"|\b(?P<t>\d+)(?: to (?P<u>\d+))? times (?:(?:within|in|over) 24 hours|(?:in|over|through|across) "
+    r"(?:the|a|one) day|between (?:midnight|dawn|morning|\w+) and)"
 )
 _ZH_WEEK = re.compile(
-    r"(?:每1?个?|1个?)(?P<p>周|星期|礼拜|月)(?:只|各|要|吃|服|用|打|贴|换|注射|服用|使用|固定|"
-    r",)*(?P<n>[一1-9])次"
-    r"|(?<![\d每])(?P<i>[2-9])天(?:才|再|吃|服用?|用|打)*1次|每(?P<k>\d)个?(?:周|星期|"
+    r"(?:每1?个?|1个?)(?P<p>周|星期|礼拜|月)(?:只|各|要|吃|服|用|打|贴|换|注射|服用|使用|固定|抹|擦|涂|滴|喷|吸|塞|"
+    r",)*(?P<n>[一1-9])(?:次|回(?!诊))"
+    r"|(?<![\d每])(?P<i>[2-9])天(?:才|再|吃|服用?|用|打|贴|换)*1(?:次|针|颗|粒|片|张)|每(?P<k>\d)个?(?:周|星期|"
     r"礼拜)(?:[^,。;]{0,6})?1次|每(?P<j>\d)天(?:[^,。;]{0,6})?1次|隔(?:1|一)?(?:天|日)(?!再|"
-    r"就)(?:[^,。;]{0,4}(?:吃|服|用|1次|打|点|换)|$)"
+    r"就|早|晚|下午|中午|星期|礼拜|周)(?:[^,。;]{0,4}(?:吃|服|用|1(?:次|颗|粒|片|锭|针|滴)|打|点|换|休息)|$)"
     r"|每隔(?:1|一)(?:天|日)"
 )
 _EN_WEEK = re.compile(
@@ -291,6 +297,7 @@ _EN_WEEK = re.compile(
     rf"-](?P<q>weekly|monthly)"
     r"|every (?:other|second|2nd) day|(?:on )?alternate days|every (?P<j>\d+) days|every "
     r"(?P<k>\d+) weeks"
+    r"|\ba week (?:between|apart)\b"
     r"|(?<!once )(?<!twice )(?<!-)\bweekly\b|every week\b|(?:one|1) day (?:a|each|per) week|"
     r"same day (?:of )?(?:each|every) week"
 )
@@ -308,7 +315,7 @@ _MEALS_3 = re.compile(
 )
 _TWO_SLOTS = re.compile(
     r"早(?:餐|饭)?(?:后|前)?(?:[、和及与跟,]|1次[,、])?晚(?:餐|饭)?(?:后|前)?(?!点|1点)(?:各|都|"
-    r"1次|饭|餐|吃|服|用|点|擦|,|。|$)|早上?(?:和|及|与|跟|、)晚上?"
+    r"1次|饭|餐|吃|服|用|点|擦|,|。|$)|早上?(?:和|及|与|跟|、)晚上?|(?:白天|早上)(?:和|跟|、)?晚上各"
     r"|(?:in the )?mornings? and (?:at |in the |1 in the |one in the |again (?:in the |at "
     r"))?(?:nights?|evenings?|bedtime)"
     r"|breakfast and (?:after |before |with )?(?:dinner|supper)"
@@ -375,7 +382,11 @@ _MEAL = (
 )
 _EACH = re.compile(r"every|each|nightly|每")
 _EACH_BEFORE = re.compile(r"(?:每天|每日|每|天天|every |each )(?:的)?$")
-_EVERY_DAY = re.compile(r"每天|每日|天天|\bdaily\b|every (?:single )?day|each day")
+_EVERY_DAY = re.compile(
+    r"每天|每日|天天|每晚|每早|夜夜|\bdaily\b|(?:every|each) (?:single )?(?:day|morning|night|evening)\b|"
+    r"\bday in,? day out\b|\bmonday (?:right )?(?:through )?to sunday\b|\b(?:seven|7) days a week\b|"
+    r"(?:周|星期|礼拜)[一1]到(?:周|星期|礼拜)?[日天7]"
+)
 _AS_NEEDED = re.compile(
     r"需要(?:的?时|才|再|的时候)|必要(?:的?时|的时候)|有需要|(?:痛|疼|发烧|不舒服|痒|"
     r"喘)(?:起来)?(?:的?时候?|才|再)|(?<![a-z])prn(?![a-z])"
@@ -432,7 +443,10 @@ def read_timings(text: str) -> list[Timing]:
         slots = [BEDTIME] if match["more"] == "hs" and per_day == 1 else []
         add(match, per_day, slots=slots, as_needed="prn" in match[0])
     for match in _EVERY_H.finditer(text):
-        first = match["n"] or match["n2"] or match["n3"] or match["n4"] or match["n5"] or "1"
+        first = (
+            match["n"] or match["n2"] or match["n3"] or match["n4"] or match["n5"] or match["n6"]
+        )
+        first = first or ("0.5" if re.search(r"0\.5|half", match[0]) else "1")
         second = match["m"] or match["m3"]
         if float(first) > 0:
             high = 24 / float(second) if second and float(second) > 0 else None
@@ -556,10 +570,24 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "oral",
         re.compile(
-            r"\bby mouth\b|\borally\b|\bper os\b|\bswallow(?:ed|ing)?\b|\bdrink (?:it|this|the|"
+            r"\bby mouth\b|\borally\b|\bper os\b|(?<!you can )(?<!can't )(?<!cannot )(?<!trouble )(?<!able to )"
+            r"(?<!difficulty )(?<!hard to )\bswallow(?:ed|ing)?\b(?! (?:safely|properly|problems?|your|some))|"
+            r"\bgo(?:es)? down (?:fine|well|easy|easily|nicely|a treat|with)\b|"
+            r"\b(?:sip|munch|lick|nibble|slurp)(?:ped|ping)? (?:it|them|this|on|the|at)\b|"
+            r"\blet (?:him|her|them) (?:munch|chew|suck|eat|drink|lick)\b|"
+            r"\b(?:wash|chase|knock)(?:ed)? (?:it|them|this|the \w+) (?:down|back)\b|"
+            r"\b(?:mix|stir|squeeze|squirt|tip|pour|hide|empty|dissolve|sprinkle|shake|drop|melt|put|pop)"
+            r"(?:ped|ed)?\b[^.;]{0,24}\b(?:juice|yogh?urt|honey|porridge|milk|marshmallow|jam|food|soup|a "
+            r"spoon|cola|lemonade|pudding|ice ?cream|custard|tea|coffee|drinks?|your (?:water|glass|cup|mug|"
+            r"bottle))\b|\bdrink (?:it|this|the|"
             r"them|all|up)\b|\bgulp\b"
-            r"|口服|吞服|吞下|吞(?=\d|整|药|掉|进|了它)|吞食|整(?:颗|粒|片)吞|喝(?:下|掉|药|"
-            r"了它|进)|嘴巴?(?:吃|吞)|服下"
+            r"|口服|吞服|吞下|(?<![会难])吞(?=\d|整|药|掉|进|了它|了就|也|就|$|[,。;!])|吞食|整(?:颗|粒|片)吞|"
+            r"喝(?:下|掉|药|了它|进)|(?<![能可])喝(?:也|完|就)(?!水)|(?:您|他|她|孩子)喝(?=[,。;!]|$)|"
+            r"嘴巴?(?:吃|吞)|服下|送服|咽下|"
+            r"(?:[用配拿以兑加泡冲和])(?:着|点|些|在|进|到|半杯|1杯|1点|1口)?(?:温|冷|热|开|白|冰)?(?:开)?水"
+            r"[^,。;擦洗抹漱敷坐泡]{0,4}(?:吞|喝|送|服|咽|冲|化开|当)|倒(?:在|进|到)水|当(?:饮料|软糖|糖|零食|点心)|"
+            r"(?:加|撒|混|拌|倒|挤|放|掺)(?:1点|点)?(?:在|进|到|入)?[^,。;]{0,4}(?:粥|饭里|汤|牛奶|果汁|布丁|优格|"
+            r"酸奶|饮料|蜂蜜|豆浆|咖啡|茶)"
         ),
     ),
     (
@@ -567,6 +595,22 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(
             r"\b(?:in|into) (?:your|the) mouth\b(?! ?piece)|\beat (?:it|this|the \w+)\b|(?:可以|"
             r"能)吃(?=$|[,。;!的]|下|掉)|吃(?:下去|掉|进去)|放(?:在|进|到)嘴"
+        ),
+    ),
+    (
+        "throat",
+        re.compile(
+            r"\b(?:back of (?:the|your|his|her) throat|down (?:the|your|his|her) throat|into (?:the|your|his|"
+            r"her) throat)\b|(?:往|对着|朝)?喉咙(?:里|深处)?(?:喷|挤|滴|倒|灌)|[喷挤滴倒灌](?:在|进|到|入)?喉咙|"
+            r"抿(?:在)?嘴|(?:灌|挤|倒|塞|滴)(?:在|进|到|入)嘴|撬开嘴"
+        ),
+    ),
+    (
+        "lozenge",
+        re.compile(
+            r"(?:在)?(?:嘴|口)里?含|口含|含(?:着|到|在嘴|在口)|舌头上(?:慢慢)?[化溶]|"
+            r"\bsuck (?:on )?(?:it|them|this|the)\b|\b(?:melt|dissolve) (?:on|in) (?:your|the|his|her) "
+            r"(?:tongue|mouth)\b"
         ),
     ),
     (
@@ -579,7 +623,10 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
         "ophthalmic",
         re.compile(
             rf"\b{_IN} eyes?\b|[点滴擦涂抹挤]{{1,2}}(?:药)?(?:\d滴)?(?:在|入|到|进|于|左|右|双|"
-            rf"两)*[^,。;耳鼻]{{0,3}}{_EYE}|{_EYE}(?:里|内)?(?:各|每次)?[点滴]|点眼|\beye "
+            rf"两)*[^,。;耳鼻]{{0,3}}{_EYE}|{_EYE}(?:里|内)?(?:各|每次)?[点滴]|点眼|"
+            rf"[抹擦涂挤滴点]{{1,2}}[^,。;]{{0,6}}眼(?:皮|角|睑|头)|"
+            rf"\b(?:drip|drop|smear|dab|put|rub|squeeze|apply|line|squirt|run|ribbon)\w*\b[^.;]{{0,40}}\b(?:eyes?|"
+            rf"(?:lower |upper )?(?:eye)?lids?)\b(?! (?:drops?|ointment|doctor|clinic|test))|\beye "
             rf"drops?\b(?= (?:in|into))|\b(?:as|like) (?:an? )?eye (?:drops?|ointment)"
         ),
     ),
@@ -587,14 +634,16 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
         "otic",
         re.compile(
             rf"\b{_IN} ears?\b|[点滴倒放塞]{{1,2}}(?:药)?(?:\d滴)?(?:在|入|到|进|于|左|右|双|"
-            rf"两)*[^,。;眼鼻]{{0,3}}{_EAR}|{_EAR}(?:里|内)?(?:各|每次)?[点滴]"
+            rf"两)*[^,。;眼鼻]{{0,3}}{_EAR}|{_EAR}(?:里|内)?(?:各|每次)?[点滴]|"
+            rf"\b(?:trickle|drip|drop|pour|put|squirt|run)\w*\b[^.;]{{0,30}}\bears?\b(?! (?:drops?|doctor))"
         ),
     ),
     (
         "nasal",
         re.compile(
             rf"\b{_IN} (?:nose|nostrils?)\b|\bnasally\b|[喷滴吸点塞](?:\d下)?(?:在|入|到|进|"
-            rf"于)*[^,。;眼耳]{{0,3}}{_NOSE}|{_NOSE}(?:里|内)?(?:各|每次)?[喷滴吸]"
+            rf"于)*[^,。;眼耳]{{0,3}}{_NOSE}|{_NOSE}(?:里|内)?(?:各|每次)?[喷滴吸]|"
+            rf"对准{_NOSE}|\b(?:sniff|snort)\b|\bup (?:your|his|her|the|each) (?:nose|nostrils?)\b"
         ),
     ),
     (
@@ -609,7 +658,9 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(
             r"\b(?:apply|rub|spread|smear|dab|massage)\b(?!ing? for)(?=[^.;]{0,40}\b(?:skin|"
             r"rash|area|joint|knee|back|arm|leg|hands?|face|patch|wound|spot)\b)"
-            r"|\bon(?:to)? (?:the|your) (?:skin|rash|affected area|wound)\b|涂(?:抹|在|于|到|上|"
+            r"|\b(?:rub|spread|smear|dab|massage|slap|slather|smooth)\w*\b[^.;]{0,40}\b(?:cheeks?|neck|forehead|"
+            r"elbows?|feet|toes|wrinkles|chest|tummy|lips|scalp)\b|(?:抹|涂|敷)[^,。;]{0,5}(?:脸|脖子|手|脚|腿|额|"
+            r"膝|背|肚皮|太阳穴)|\bon(?:to)? (?:the|your) (?:skin|rash|affected area|wound)\b|涂(?:抹|在|于|到|上|"
             r"一涂)|抹一抹|(?:皮肤|手|腿|肚皮|患部)上[涂抹擦]|抹(?:在|于|到|上)|擦(?:在|于|到)|"
             r"敷(?:在|于)|外用|外擦"
         ),
@@ -618,7 +669,8 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "rectal",
         re.compile(
-            r"\b(?:in|into|up)(?: (?:your|the))? (?:rectum|anus|bottom|back passage|behind)\b|"
+            r"\b(?:in|into|up)(?: (?:your|the|his|her))? (?:rectum|anus|bottom|back passage|behind|backside|bum)\b|"
+            r"[推挤放送](?:在|进|到|入)(?:肛门|直肠|屁股)|"
             r"\brectally\b|\b(?:as|like) (?:an? )?suppositor|塞(?:在|入|进|"
             r"到)*[^,。;]{0,2}(?:肛门|直肠|屁股|屁眼)|肛门(?:内|里)?(?:塞|放|给)|肛塞|塞肛"
         ),
@@ -626,7 +678,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "vaginal",
         re.compile(
-            r"\b(?:in|into)(?: (?:your|the))? vagina\b|\bvaginally\b|塞(?:在|入|进|"
+            r"下面[^,。;]{0,4}(?:挤|塞|抹|放)[^,。;]{0,2}进|\b(?:in|into)(?: (?:your|the))? vagina\b|\bvaginally\b|塞(?:在|入|进|"
             r"到)*[^,。;]{0,2}阴道|阴道(?:内|里)?(?:塞|放|给)"
         ),
     ),
@@ -635,13 +687,16 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
         "intramuscular",
         re.compile(
             r"\b(?:in|into)(?: (?:your|the|a))? muscle\b|\bintramuscular(?:ly)?\b|肌肉注射|"
-            r"(?:打|注)(?:在|进|入)肌肉"
+            r"(?:打|注|扎|戳|刺)[^,。;]{0,10}肌肉|肌肉(?:深处|里)?[打扎]|"
+            r"\b(?:in|into)(?: (?:your|the|his|her|each))? (?:buttocks?|backside muscle)\b"
         ),
     ),
     (
         "intravenous",
         re.compile(
             r"\b(?:in|into|through)(?: (?:your|the|a))? vein\b|\bintravenous(?:ly)?\b|"
+            r"(?:打|注|推|戳|扎|刺)[^,。;]{0,6}(?:血管|点滴管|点滴线|输液管)|血管(?:直接)?[打推戳扎]|"
+            r"\b(?:push|inject|run|squirt|put|flush)\w*\b[^.;]{0,24}\b(?:drip(?: line)?|iv|line|cannula)\b|"
             r"静脉(?:注射|输注|点滴)|(?:打|注射?|推)(?:在|到|进|入)[^,。;]{0,3}(?:静脉|血管)|"
             r"打点滴|\biv "
             r"(?:drip|push|line)\b"
@@ -764,6 +819,10 @@ def read_label_routes(route: str, *fallbacks: str) -> frozenset[str]:
 
 def routes_agree(label: frozenset[str], said: str) -> bool:
     """Tell whether a route may be said of a medicine with the routes of its label."""
+    if said == "throat":
+        return bool(label & {"oral", "sublingual", "buccal"})
+    if said == "lozenge":
+        return bool(label & {"oral", "sublingual", "buccal"})
     if said == MOUTH:
         return bool(label & {"oral", "sublingual", "buccal", "inhaled"})
     return any(said in _AGREEING.get(route, frozenset({route})) for route in label)
@@ -772,6 +831,11 @@ def routes_agree(label: frozenset[str], said: str) -> bool:
 # Helpers -----------------------------------------------------------------------------------------
 
 _HALF_EACH = re.compile(r"(?<=[一1每])次半(?=[颗粒片锭包个])")
+_NEIGHBOURS = re.compile(
+    r"(?<![十百千\d一二三四五六七八九第])(一(?=[二两])|二(?=三)|两(?=三)|三(?=[四五])|四(?=五)|五(?=六)|六(?=七)|七(?=八)|八(?=九))"
+    r"([二两三四五六七八九])(?=个?(?:次|回|趟|颗|粒|片|滴|下|喷|遍|针|包|小时|天))"
+)
+"""七八回 is seven or eight times, not seventy-eight."""
 _QUARTERS = {"四": "0.25", "三": "0.33", "二": "0.5", "2": "0.5", "3": "0.33", "4": "0.25"}
 _QUARTER = re.compile(r"([二三四234])分之[一1](?=[颗粒片锭包])")
 _CAPITAL_THREE = re.compile(r"参(?=[次颗粒片锭包滴毫天])")

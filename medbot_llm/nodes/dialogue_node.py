@@ -214,6 +214,7 @@ class DialogueNode(LifecycleNode):
 
     def _release(self) -> None:
         self._settings.is_configured = False
+        self._resources = None
         if self._worker is not None:
             self._worker.close()
             self._worker = None

@@ -32,6 +32,7 @@ FRAMES = (
     "antecedent",
     "reported",
     "reaction",
+    "held",
 )
 
 _MAKES_UP = re.compile(
@@ -41,6 +42,7 @@ _MAKES_UP = re.compile(
 _CRUSHING = re.compile(
     r"crush|grind|pound|mash|open|磨|压|捣|敲|弄|打|剁|碾|研|剥|拆|剪|掰|切|胶囊"
 )
+_UNPACKING = re.compile(r"拆开|剥开|打开|撕开")
 _SPLITTING = re.compile(r"cut|split|break|snap|halve|divide|剥|切|掰|剪|分|折|对|半|0\.5|half")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SYMPTOM = re.compile(
@@ -63,6 +65,11 @@ class Act:
     patterns: Patterns
     unless: Patterns
     only_unalerted: bool
+
+    @property
+    def family(self) -> str:
+        """The act that it is: rules "stop-medicine" and "stop-medicine:idioms" are one act."""
+        return self.id.partition(":")[0]
 
 
 @cache
@@ -110,6 +117,8 @@ def is_harmless(sentence: Sentence, start: int, end: int, frames: Sequence[str])
         return True
     if sentence.is_approved(end):
         return False
+    if "held" in frames and sentence.is_held(start, end):
+        return True
     if "harm" in frames and sentence.is_harm(start, end):
         return True
     if "antecedent" in frames and sentence.is_antecedent(start, end):
@@ -132,9 +141,9 @@ def check_advice(
                 continue
             if _is_labelled(act, match[0], sentence, targets):
                 continue
-            if act.id == "start-other-medicine" and _is_own(match[0], sentence, match, facts):
+            if act.family == "start-other-medicine" and _is_own(match[0], sentence, match, facts):
                 continue
-            if act.id == "unsafe-storage" and _is_given_to_patient(match[0], facts):
+            if act.family == "unsafe-storage" and _is_given_to_patient(match[0], facts):
                 continue
             if act.reason == "claims_action_not_done" and _is_anothers(match, sentence):
                 continue
@@ -150,17 +159,23 @@ def _is_labelled(act: Act, said: str, sentence: Sentence, targets: Sequence[Labe
     """Whether what looks like a change is what the label asks for."""
     if not targets:
         return False
-    if act.id == "double-dose" and not _MAKES_UP.search(said):
+    if act.family == "double-dose" and not _MAKES_UP.search(said):
         numbers = [float(n) for n in _NUMBER.findall(said)] or [2.0]
         return any(_counts(facts, max(numbers)) for facts in targets)
-    if act.id == "extra-dose":
+    if act.family == "extra-dose":
         minutes = set(_MINUTES.findall(sentence.text))
         if any(minutes & set(_MINUTES.findall(facts.text)) for facts in targets):
             return True
         apart = [float(h) for h in _HOURS.findall(sentence.text)]
         times = [facts.schedule.times_high for facts in targets if facts.schedule.per_day]
         return bool(apart and times) and min(apart) * 1.05 >= 24 / max(min(times), 1 / 30)
-    if act.id == "change-dose":
+    if act.family == "stop-medicine" and any(facts.is_single for facts in targets):
+        return re.search(r"finished|done|last|好了|完", said) is not None
+    if act.family == "change-dose":
+        if re.search(r"skip|跳过|略过", said):
+            return any(re.search(r"skip|omit|跳过|略过", facts.text) for facts in targets)
+        if _UNPACKING.search(said) and not any("oral" in facts.routes for facts in targets):
+            return True
         if re.search(r"half|0\.5|半", said) and any(_counts(facts, 0.5) for facts in targets):
             return True
         if re.search(r"every other|every second|every 2|隔天|隔日", said):
@@ -168,7 +183,7 @@ def _is_labelled(act: Act, said: str, sentence: Sentence, targets: Sequence[Labe
         if _CRUSHING.search(said) and not re.search(r"half|0\.5|半", said):
             return all(facts.may_be_crushed for facts in targets)
     is_for_need = all(facts.schedule.as_needed for facts in targets)
-    if act.id in ("stop-medicine", "change-dose") and is_for_need:
+    if act.family in ("stop-medicine", "change-dose") and is_for_need:
         return bool(_SYMPTOM.search(sentence.text)) and not re.search(
             r"more|extra|double|increase|as (?:many|much)|多|加|增|几", said
         )

@@ -16,11 +16,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field
 from functools import cache
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+try:
+    from re import _parser  # type: ignore[attr-defined]
+except ImportError:  # Python 3.10
+    import sre_parse as _parser  # type: ignore[no-redef]
 
 from medbot_llm.domain import Language
 from medbot_llm.domain import MedbotError
@@ -91,6 +96,12 @@ _ASIDES = re.compile(
 )
 
 
+GRAM = 3
+MOST_NEEDED = 60
+"""Of a longer list of letters nearly every text has one."""
+LETTERS_KEPT = 64
+
+
 class VerifierDataError(MedbotError):
     """A pattern file of the verifier is missing or broken; names file and entry."""
 
@@ -115,24 +126,21 @@ def load_yaml(name: str, directory: Path | None = None) -> Any:
 
 
 class Patterns:
-    """Alternatives in two scripts; those of a script that a text has not are not tried."""
+    """Alternatives in two scripts; those that a text cannot match are not tried."""
 
     def __init__(
         self, latin: tuple[re.Pattern[str], ...], han: tuple[re.Pattern[str], ...]
     ) -> None:
-        self._latin = latin
-        self._both = tuple(dict.fromkeys((*latin, *han)))
-        self._han = han
-
-    def _for(self, text: str) -> tuple[re.Pattern[str], ...]:
-        if not _HAN_CHARACTER.search(text):
-            return self._latin
-        return self._both if _LATIN_LETTER.search(text) else self._han_only
-
-    @cached_property
-    def _han_only(self) -> tuple[re.Pattern[str], ...]:
+        self._both = tuple((p, needed_letters(p)) for p in dict.fromkeys((*latin, *han)))
+        self._latin = tuple(gated for gated in self._both if gated[0] in latin)
         # A mark such as ▲ stands in patterns of both scripts.
-        return tuple(p for p in self._both if p in self._han)
+        self._han = tuple(gated for gated in self._both if gated[0] in han)
+
+    def _for(self, text: str) -> list[re.Pattern[str]]:
+        letters, has_han, has_latin = letters_of(text)
+        group = (self._both if has_latin else self._han) if has_han else self._latin
+        apart = letters.isdisjoint
+        return [pattern for pattern, needed in group if needed is None or not apart(needed)]
 
     def search(self, text: str) -> re.Match[str] | None:
         """The first match of the first alternative that matches."""
@@ -158,6 +166,65 @@ class Patterns:
         for pattern in self._for(text):
             text = pattern.sub(replacement, text)
         return text
+
+
+@lru_cache(LETTERS_KEPT)
+def letters_of(text: str) -> tuple[frozenset[str], bool, bool]:
+    """Its single characters, its runs of three, and whether it has Chinese or Latin letters."""
+    runs = {text[i : i + GRAM] for i in range(len(text) - GRAM + 1)}
+    return (
+        frozenset(runs | set(text)),
+        _HAN_CHARACTER.search(text) is not None,
+        _LATIN_LETTER.search(text) is not None,
+    )
+
+
+def needed_letters(pattern: re.Pattern[str]) -> frozenset[str] | None:
+    """Letters of which a text must have at least one for a pattern to match it.
+
+    Single Chinese characters, or runs of three letters, from the part of the pattern that no
+    match goes without and that the fewest texts have. None where there is no such part.
+    """
+    return _needed(_parser.parse(pattern.pattern))
+
+
+def _needed(tree: Any) -> frozenset[str] | None:
+    best: frozenset[str] | None = None
+
+    def offer(letters: frozenset[str] | None) -> None:
+        nonlocal best
+        if letters is None or len(letters) > MOST_NEEDED:
+            return
+        if best is None or len(letters) < len(best):
+            best = letters
+
+    run = ""
+    for code, value in [*tree, (None, None)]:
+        name = str(code)
+        if name == "LITERAL":
+            run += chr(value)
+            continue
+        offer(_grams(run))
+        run = ""
+        if name == "SUBPATTERN":
+            offer(_needed(value[3]))
+        elif name == "BRANCH":
+            parts = [_needed(branch) for branch in value[1]]
+            if all(part is not None for part in parts):
+                offer(frozenset[str]().union(*(part for part in parts if part is not None)))
+        elif name in ("MAX_REPEAT", "MIN_REPEAT") and value[0] > 0:
+            offer(_needed(value[2]))
+        elif name == "IN" and all(str(kind) == "LITERAL" for kind, _ in value):
+            letters = frozenset(chr(char) for _, char in value)
+            offer(letters if all(_HAN_CHARACTER.match(char) for char in letters) else None)
+    return best
+
+
+def _grams(run: str) -> frozenset[str] | None:
+    rare = [char for char in run if _HAN_CHARACTER.match(char)]
+    if rare:
+        return frozenset(rare[:1])
+    return frozenset([run[:GRAM]]) if len(run) >= GRAM else None
 
 
 class Words:
@@ -252,6 +319,8 @@ class Frames:
     no_referral: Patterns
     reaction: Patterns
     seek: Patterns
+    hold: Patterns
+    held_until: Patterns
     act_verbs: Patterns
 
 
@@ -309,6 +378,10 @@ class Sentence:
 
     text: str
     _ends: list[int] = field(default_factory=list)
+
+    def with_text(self, text: str) -> Sentence:
+        """The same sentence with some of its words replaced."""
+        return self if text == self.text else Sentence(text)
 
     @classmethod
     def read(cls, sentence: str) -> Sentence:
@@ -441,7 +514,8 @@ class Sentence:
         rest = self.text[first:]
         return bool(
             re.match(
-                r"(?:and |so |sorry |excuse me )?(?:did|have you|has|were|was|are you|do you)\b",
+                r"(?:and |so |sorry |excuse me )?(?:did|have you|has|were|was|are you|do you|"
+                r"(?:may|shall|can|could|should) i|would you)\b",
                 clause,
             )
         ) or bool(
@@ -461,6 +535,12 @@ class Sentence:
         if frames().refer_before.search(self.text[:start]):
             return True
         return not self.is_permitted(start) and bool(frames().refer_after.search(self.text[end:]))
+
+    def is_held(self, start: int, end: int) -> bool:
+        """Whether it only tells to wait with the medicine until somebody has come or answered."""
+        if frames().no_referral.search(self.text) or not frames().held_until.search(self.text):
+            return False
+        return bool(frames().hold.search(self.text[max(0, start - 12) : end + 4]))
 
     def is_reaction(self) -> bool:
         """Whether it tells to stop because of a grave reaction and to get help."""

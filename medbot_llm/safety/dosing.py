@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from functools import cached_property
 
+from medbot_llm.knowledge.formulary import Mention
 from medbot_llm.knowledge.quantities import AFTER_MEAL
 from medbot_llm.knowledge.quantities import BEDTIME
 from medbot_llm.knowledge.quantities import BEFORE_MEAL
@@ -18,6 +20,7 @@ from medbot_llm.knowledge.quantities import EVENING
 from medbot_llm.knowledge.quantities import WITH_MEAL
 from medbot_llm.knowledge.quantities import Amount
 from medbot_llm.knowledge.quantities import Timing
+from medbot_llm.knowledge.quantities import numbered
 from medbot_llm.knowledge.quantities import read_amounts
 from medbot_llm.knowledge.quantities import read_routes
 from medbot_llm.knowledge.quantities import read_timings
@@ -31,6 +34,10 @@ from medbot_llm.safety.label_facts import LabelFacts
 from medbot_llm.safety.label_facts import TaskFacts
 
 _FRAMES = ("forbidden", "harm", "question", "referred", "antecedent", "reported")
+FOREIGN_LATIN, FOREIGN_HAN = "othermed", "异药"
+"""What stands for a medicine that is not of the task; listed in words.yaml, otc."""
+_HAN = re.compile(r"[\u4e00-\u9fff]")
+_ARTICLE = re.compile(r"\b(?:the|your|his|her|this|that|my|a|an) $")
 NEGATION_REACH = 24, 6
 """Characters between a negation and the amount it denies, in English and Chinese."""
 EPSILON = 0.02
@@ -42,7 +49,7 @@ _AT_MOST = re.compile(
 )
 _PER_DAY_AFTER = re.compile(
     r"^\s*(?:altogether |in total )?(?:(?:a|per|each|every|/) ?(?:single )?day\b(?! (?:after|"
-    r"before|with))|daily\b|(?:in|within|over|for) (?:any )?(?:24 hours|(?:a|one|1) day|a 24)|/ "
+    r"before|with))|daily\b|(?:over|across|through|in|all) (?:the|each) day\b|(?:in|within|over|for) (?:any )?(?:24 hours|(?:a|one|1) day|a 24)|/ "
     r"?(?:天|日)|每(?:天|日))"
 )
 _PER_DAY_BEFORE = re.compile(
@@ -111,6 +118,55 @@ _ONLY_NEED = re.compile(
     r"高起来)(?:的?时候?|时|了)?(?:才|再)(?:需要|要|去)?(?:吃|服|用|打|点|擦|喷)|需要时(?:才|"
     r"再)?(?:吃|服用|服|使用|用)"
 )
+_ON_DEMAND = re.compile(
+    r"\b(?:any ?time|every time|each time|whenever)\b[^.;]{0,10}\b(?:it|you|your|the|he|she|his|her)\b[^,.;]{0,24}"
+    r"|\bas often as\b[^,.;]{0,20}|\bno (?:set|fixed) times?\b"
+    r"|(?:想吐|恶心|喘|痛|疼|痒|鼻子?塞了?|鼻塞|抖|烧起?来?|晕|心慌|难受|不舒服|发作|睡不着|咳)(?:的?时候?|起来|了|1次)*"
+    r"(?:就|便)(?:直接|先|马上)?(?:吃|吞|喷|塞|吸|喂|打|滴|抹|擦|含|贴|喝|点)"
+    r"|(?:没|不)(?:犯|痛|疼|喘|痒|咳|烧|发作)(?:的?时候?)?(?:就|便)?(?:不用|甭|不必|免|别)(?!停)"
+)
+"""Taken as symptoms come and go, of a medicine that is taken by the clock."""
+_NO_LIMIT = re.compile(
+    r"不用(?:看|数|算|管|记|等)(?:时间|间隔|几|次数)|没有?(?:什么)?间隔|想[吃喷吸打滴](?:几|多少)|爱[吃喷吸打](?:几|多少)|"
+    r"\b(?:no limit|no need to (?:count|wait|watch the clock|time)|don't (?:count|watch the clock|time)|never mind the "
+    r"(?:clock|time|gap)|as (?:many|often) (?:times )?as you)\b"
+)
+_SOON_AGAIN = re.compile(
+    r"\b(?:only |just |even )?(?P<n>\d+|an|a|half an) (?:or (?:\d+|two) )?hours?(?: or (?:\d+|two))? (?:later|after|on)\b"
+)
+_NEXT_DOSE = re.compile(r"\b(?:next|another|again|second|more)\b")
+_ONCE_ONLY = re.compile(
+    r"\b(?:nothing (?:more|else)|no more|that's (?:you|it) done|that is (?:the lot|it|all)|that's (?:the lot|it|"
+    r"all)|done|let (?:it|the \w+) alone)\b[^.;]{0,12}\b(?:till|until)\b[^.;]{0,12}\b(?:next|tomorrow|this time|morning)\b"
+    r"|\b(?:only|just|once)\b(?! more)(?: the one| one| 1| \w+){0,3} (?:at|before|ahead of|of a|in the|on|with) (?:your )?"
+    r"(?:bed(?:time)?|supper|dinner|morning|waking|noon|night|breakfast|lunch|evening)\b(?! and)"
+    r"|\b(?:before you sleep|at bedtime|at night|in the morning|once) (?:is|will be|should be) (?:enough|plenty|all)"
+    r"|\b(?:will see to it|covers? (?:the whole|you for the) day|does? (?:you )?for the (?:whole )?day|lasts? (?:you )?all day)\b"
+    r"|(?:睡前|临睡前?|早上|晚上|早餐后?|晚餐后?|中午|起床)[^,。;]{0,5}(?:吃|打|喷|滴|擦|抹|吞|塞)?1?(?:次|回|颗|粒|针|滴|下)?"
+    r"(?:吃|打|喷|滴)?(?:就好|就够|就行|就可以|就顶|即可|便可|足够)"
+    r"|(?:只|就)(?:要|用|需要?|在)?(?:睡前|临睡前?|早上|晚上|中午|晚餐|早餐)[^,。;]{0,8}(?:吃|打|喷|滴|擦|抹|塞|1)"
+    r"|1(?:天|日)(?:只要?|就)(?:吃|要|用)?1(?:个|颗|粒|次|回)|顶1天|撑1天|管1天"
+)
+"""Once a day, by what is said of the rest of it."""
+_CLOCK_LIST = re.compile(
+    r"\bat (?:\d{1,2}|noon|midnight)(?:,? (?:and |then |at |and then |again )*(?:at )?(?:\d{1,2}|noon|midnight)\b){1,5}"
+)
+_ALL_TOGETHER = re.compile(
+    r"(?:\b(?:both|together|in all|altogether|in total|the \d+ of them)\b[^.;]{0,30}(?:mak|com|add|giv|is|are|total)|"
+    r"(?:加起来|总共|合计|一共|合起来)[^,。;]{0,6})[^.;,。]{0,14}$"
+)
+_SIDES = (
+    (re.compile(r"\bleft\b|左"), re.compile(r"\bright\b(?! (?:now|away|after|before|before|in|into|through|as|there|up|down|at|out|on))|右"),
+     "left"),
+    (re.compile(r"\bright\b(?! (?:after|before))|右"), re.compile(r"\bleft\b(?! (?:over|in|out|behind|off|on the|for))|左"), "right"),
+)
+_BOTH_SIDES = re.compile(r"\b(?:both|each)\b|双|两|2(?:侧|边|眼|耳)|每侧")
+_BODY = re.compile(
+    r"^[^,.;。，；]{0,8}(?:eyes?|ears?|knee|arm|leg|hand|foot|side|nostril|elbow|shoulder|shin|hip|ankle|cheek|one\b|眼|耳|膝|"
+    r"手|脚|腿|边|侧|鼻|肩|肘|踝|小腿)"
+)
+_TURNED = re.compile(r"头|head|lie|lying|侧躺|躺|tilt|朝|转|倒")
+
 _APART = re.compile(
     r"(?:at least|minimum|less than|within|隔|间隔|相隔|至少|不到|少于)[^,.;]{0,10}$"
 )
@@ -139,14 +195,63 @@ class Statements:
         self.mentions = facts.mentions(sentence.text)
         self._starts = [start for start, _, _ in self.mentions]
 
+    @cached_property
+    def foreign(self) -> tuple[Mention, ...]:
+        """Medicines named that the formulary knows and the task has not."""
+        formulary = self.facts.formulary
+        if formulary is None:
+            return ()
+        own = [(start, end) for start, end, _ in self.mentions]
+        return tuple(
+            mention
+            for mention in formulary.mentions(self.sentence.text)
+            if not any(low < mention.end and mention.start < high for low, high in own)
+            and not self.facts.is_own(mention.medicine)
+        )
+
+    @cached_property
+    def masked(self) -> Sentence:
+        """The sentence with "the medicine" for the task's medicines, another word for others.
+
+        What is said of one medicine is then read as what is said of any.
+        """
+        spans = [(start, end, False) for start, end, _ in self.mentions]
+        spans += [(mention.start, mention.end, True) for mention in self.foreign]
+        text, done = [], 0
+        whole = self.sentence.text
+        for start, end, is_foreign in sorted(spans):
+            if start < done:
+                continue
+            latin = not _HAN.search(whole)
+            name = (FOREIGN_LATIN, FOREIGN_HAN)[not latin] if is_foreign else (
+                "the medicine" if latin else "这药"
+            )
+            before = whole[done:start]
+            if latin and not is_foreign:
+                before = _ARTICLE.sub("", before)
+            text += [before, name]
+            done = end
+        return self.sentence.with_text("".join([*text, whole[done:]]))
+
     @property
     def targets(self) -> tuple[LabelFacts, ...]:
         """The labels of the medicines named; all of the task where none is."""
         named = {index for _, _, owners in self.mentions for index in owners}
         return tuple(self.facts.labels[i] for i in sorted(named)) or self.facts.labels
 
+    def _is_about_another(self, start: int, end: int) -> bool:
+        """Whether the medicine named last before, in the clause, is not of the task."""
+        first, _ = self.sentence.clause_span(start)
+        before = [m.end for m in self.foreign if first <= m.end <= start]
+        if not before:
+            return False
+        own = [last for _, last, _ in self.mentions if last <= start]
+        return not own or max(own) < max(before)
+
     def about(self, start: int, end: int) -> tuple[LabelFacts, ...]:
         """The labels that a stretch of the sentence may speak of."""
+        if self._is_about_another(start, end):
+            return ()
         if len(self.facts.labels) < 2 or not self.mentions:
             return self.facts.labels
         following = next((m for m in self.mentions if m[0] >= end), None)
@@ -167,6 +272,9 @@ class Statements:
             owners |= set(previous[2])
             index -= 1
         return tuple(self.facts.labels[i] for i in sorted(owners))
+
+
+_APART_SAID = re.compile(r"^[^,。;]{0,4}(?:错开|分开|隔开|相隔)|^ (?:are|should be|must be) (?:taken )?apart")
 
 
 def check_amounts(statements: Statements) -> Verdict:
@@ -193,6 +301,8 @@ def check_amounts(statements: Statements) -> Verdict:
         if at_most and sentence.is_question(amount.start):
             continue
         labels = statements.about(amount.start, amount.end)
+        if not labels or _APART_SAID.match(after):
+            continue
         per_day = (
             amount.per == "day"
             or bool(_PER_DAY_AFTER.match(after))
@@ -204,14 +314,54 @@ def check_amounts(statements: Statements) -> Verdict:
                 label,
                 per_day,
                 at_most,
-                bool(_DOSE_BEFORE.search(before[-20:])) and not has_count,
+                (bool(_DOSE_BEFORE.search(before[-20:])) and not has_count)
+                or bool(_ALL_TOGETHER.search(before)),
             )
             for label in labels
         ]
         fits = any(agreed) if not statements.mentions or len(labels) == 1 else all(agreed)
         if not fits:
             return Verdict("wrong_dose_stated", f"{amount} is not on the label")
+    return _check_bare_numbers(statements)
+
+
+_BARE_DOSE = re.compile(
+    r"\b(?:make (?:it|that|this|tonight|today)|go for|dial(?:led)?|set|draw|turn|put|pop|insert|squirt|spray|drip|inject|"
+    r"jab|press|push|give (?:him|her|it|yourself|them)|knock back|gulp|crunch|up to the|start with|begin with|call it|have|take)\b"
+    r"(?: (?:it|them|the|dial|pen|up|in|to|yourself|just|another|an extra|all|syringe|a|full|at)){0,4} (?P<n>\d+(?:\.\d+)?)(?!\.?\d)"
+    r"(?= (?:of (?:them|these|those)|each time|each|in|now|and|line|mark|clicks?|goes|squirts?|blobs?|instead|tonight|today|this|at|"
+    r"every|with|for (?:a|the|now|good)|one after|then|or|straight)\b|[,.;!]|$)(?! (?:in (?:the|a) (?:few|row)|at \d|and a half|or \d+ "
+    r"(?:min|hour|day|week)))"
+    r"|\b(?P<n2>\d+) (?:each|every) time\b"
+    r"|(?:拿|取|倒|转到?|调到|打到|打|按|挤|滴|塞|来|吃|吞)(?P<n3>\d+(?:\.\d+)?)(?:个|格|坨|口|管|份)(?=[,。;!]|就|才|最|$|进|下去)"
+)
+
+
+def _check_bare_numbers(statements: Statements) -> Verdict:
+    """Compare numbers that stand where a dose does, without a unit: "dial it to 60"."""
+    sentence = statements.sentence
+    for match in _BARE_DOSE.finditer(sentence.text):
+        number = float(match["n"] or match["n2"] or match["n3"])
+        if _NOT_TAKING.search(sentence.clause(match.start())) or states_nothing(
+            sentence, match.start(), match.end()
+        ):
+            continue
+        labels = statements.about(match.start(), match.end())
+        if labels and not any(_writes(label, number) for label in labels):
+            return Verdict("wrong_dose_stated", f"{match[0].strip()} is not on the label")
     return Verdict()
+
+
+def _writes(label: LabelFacts, number: float) -> bool:
+    """Whether a number stands on a label, or is one of its doses."""
+    if any(float(n) == number for n in re.findall(r"\d+(?:\.\d+)?", label.text)):
+        return True
+    return any(
+        low - EPSILON <= number <= high + EPSILON
+        for ranges in (label.dose, label.daily)
+        for bounds in ranges.values()
+        for low, high in bounds
+    )
 
 
 def _has(statements: Statements, kind: str) -> bool:
@@ -247,6 +397,8 @@ def _agrees(
     agreed = label.may_say(amount, ranges)
     if agreed is not None:
         return agreed
+    if amount.kind == "ampoule" and label.dose and per_day:
+        return abs(amount.low - label.schedule.times_high) < EPSILON
     if amount.kind == "ampoule" and label.dose and amount.low == 1:
         # A dose in mg that comes ready in a syringe is one injection.
         return True
@@ -284,6 +436,8 @@ def check_timings(statements: Statements) -> Verdict:
         if states_nothing(sentence, timing.start, timing.end) and not timing.at_most:
             continue
         labels = statements.about(timing.start, timing.end)
+        if not labels:
+            continue
         problems = [_timing_problem(timing, label, clause, sentence) for label in labels]
         some_fit = any(not problem for problem in problems)
         all_fit = not any(problems)
@@ -307,7 +461,65 @@ def check_timings(statements: Statements) -> Verdict:
             continue
         if labels and all(f.schedule.per_day and not f.schedule.as_needed for f in labels):
             return Verdict("wrong_frequency", f"{match[0]}: the label says regularly")
+    return _check_rhythm(statements)
+
+
+def _check_rhythm(statements: Statements) -> Verdict:
+    """Find what tells how often by other words than numbers: "whenever it tickles"."""
+    sentence = statements.sentence
+    text = sentence.text
+
+    def stated(match: re.Match[str]) -> tuple[LabelFacts, ...]:
+        if states_nothing(sentence, match.start(), match.end()):
+            return ()
+        if _NOT_TAKING.search(sentence.clause(match.start())):
+            return ()
+        return statements.about(match.start(), match.end())
+
+    for match in _NO_LIMIT.finditer(text):
+        if statements.about(match.start(), match.end()) and not sentence.is_question(
+            match.start()
+        ) and not sentence.is_forbidden(match.start(), match.end()):
+            return Verdict("wrong_frequency", f"{match[0].strip()}: the label says how often")
+    for match in _ON_DEMAND.finditer(text):
+        labels = stated(match)
+        if labels and all(f.schedule.per_day and not f.schedule.as_needed for f in labels):
+            return Verdict("wrong_frequency", f"{match[0].strip()}: the label says regularly")
+    for match in _ONCE_ONLY.finditer(text):
+        labels = stated(match)
+        if labels and all(
+            f.schedule.times_low >= 2 - EPSILON and not f.schedule.as_needed for f in labels
+        ) and not _OTHER_TIMES.search(text[: match.start()] + text[match.end() :]):
+            return Verdict("wrong_frequency", f"{match[0].strip()}: the label says more often")
+    for match in _SOON_AGAIN.finditer(text):
+        labels = stated(match)
+        hours = {"half an": 0.5, "a": 1.0, "an": 1.0}.get(match["n"]) or float(match["n"])
+        if (
+            labels
+            and _NEXT_DOSE.search(text)
+            and all(f.schedule.per_day and 24 / hours > f.schedule.times_high * 1.05 for f in labels)
+        ):
+            return Verdict("wrong_frequency", f"{match[0].strip()}: closer than the label")
+    for match in _CLOCK_LIST.finditer(text):
+        labels = stated(match)
+        said = len(re.findall(r"\d{1,2}|noon|midnight", match[0]))
+        if labels and all(f.schedule.per_day and f.schedule.times_high < said - 0.5 for f in labels):
+            return Verdict("wrong_frequency", f"{match[0].strip()}: more often than the label")
+    if statements.facts.labels and all(f.is_single for f in statements.targets):
+        for match in _REPEATED.finditer(text):
+            if stated(match) and _TAKING.search(text):
+                return Verdict("wrong_frequency", f"{match[0].strip()}: the label says once")
     return Verdict()
+
+
+_OTHER_TIMES = re.compile(
+    r"漏|忘|\b(?:miss|missed|forgot|forgotten|skipped)\b|\b(?:and|again|also|then|other|plus)\b[^.;]{0,24}\b(?:morning|noon|lunch|evening|night|dinner|bed)|再|也|和|跟|还有|"
+    r"另|早上[^。]*晚|晚上[^。]*早"
+)
+_REPEATED = re.compile(
+    r"\b(?:each|every) (?:night|day|morning|evening|week|\d+ hours)\b|\bdaily\b|\bfor (?:a|\d+) (?:fortnight|week|days)|"
+    r"每(?:天|日|晚|早|周|\d小时)|天天|\d+天"
+)
 
 
 def _merged(slots: frozenset[str]) -> set[str]:
@@ -427,13 +639,40 @@ def check_routes(statements: Statements) -> Verdict:
             return Verdict(
                 "wrong_route", f"{written}: the label says {', '.join(sorted(labels[0].routes))}"
             )
-    for pattern, allowed in ((_CHEW, "may_be_chewed"), (_DISSOLVE, "may_be_dissolved")):
+    verdict = _check_side(statements)
+    if verdict.blocked:
+        return verdict
+    for pattern, allowed in ((_TUBE, "may_be_crushed"), (_CHEW, "may_be_chewed"), (_DISSOLVE, "may_be_dissolved")):
         for match in pattern.finditer(sentence.text):
             if states_nothing(sentence, match.start(), match.end()):
                 continue
             labels = list(statements.about(match.start(), match.end()))
             if labels and not any(getattr(label, allowed) for label in labels):
                 return Verdict("wrong_route", f"{match[0]}: not by the label")
+    return Verdict()
+
+
+_TUBE = re.compile(r"鼻饲管?|鼻胃管|胃管|\b(?:feeding|ng|stomach) tube\b")
+
+
+def _check_side(statements: Statements) -> Verdict:
+    """Find the right ear said of drops for the left one."""
+    sentence = statements.sentence
+    for label in statements.targets:
+        where = numbered(f"{label.medication.route} ; {label.medication.instructions}")
+        if _BOTH_SIDES.search(where):
+            continue
+        for own, other, side in _SIDES:
+            if not own.search(where) or other.search(where):
+                continue
+            for match in other.finditer(sentence.text):
+                rest = sentence.text[match.end() :]
+                if not _BODY.match(rest) or states_nothing(sentence, match.start(), match.end()):
+                    continue
+                if _TURNED.search(sentence.text[max(0, match.start() - 6) : match.start()]):
+                    continue
+                if label in statements.about(match.start(), match.end()):
+                    return Verdict("wrong_route", f"{match[0]}: the label says {side}")
     return Verdict()
 
 

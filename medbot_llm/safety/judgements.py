@@ -26,6 +26,7 @@ from medbot_llm.safety.base import Verdict
 from medbot_llm.safety.claims import OKAY
 from medbot_llm.safety.claims import Patterns
 from medbot_llm.safety.claims import Sentence
+from medbot_llm.safety.claims import frames
 from medbot_llm.safety.claims import load_yaml
 from medbot_llm.safety.claims import words
 from medbot_llm.safety.dosing import Statements
@@ -102,6 +103,10 @@ _WARNS = re.compile(
     r"|避免|不要|别|不可|不能|勿|禁|忌|小心|注意|增加|(?<![不没])影响|加重|变强|过低|太低|危险|"
     r"(?<!不)伤|问|戒|少喝|远离|嗜睡|风险|是否|有没有|不宜|不适合"
 )
+_STEADY = re.compile(
+    r"\b(?:steady|consistent|same amount|regular amount|even)\b|差不多|固定|稳定|均衡|一致|定量"
+)
+"""Greens are allowed with warfarin where their amount is to stay the same."""
 _FOOD_TERMS = {
     "alcohol": ("alcohol",),
     "grapefruit": ("grapefruit juice",),
@@ -225,7 +230,7 @@ def _is_possible_and_urgent(said: str, text: str) -> bool:
 # Emergencies -------------------------------------------------------------------------------------
 
 
-def check_emergency(sentence: Sentence, brief: Brief) -> Verdict:
+def check_emergency(sentence: Sentence, brief: Brief, indications: str = "") -> Verdict:
     """Find a sign of danger that is played down, or help that is refused."""
     known = topics()
     text = sentence.text
@@ -256,7 +261,24 @@ def check_emergency(sentence: Sentence, brief: Brief) -> Verdict:
         if sentence.is_reported(match.start()) and OKAY not in match[0]:
             continue
         return Verdict("false_reassurance_emergency", f"{symptom[0]}: {match[0].strip()}")
-    return _check_brushed_off(sentence)
+    verdict = _check_brushed_off(sentence)
+    return verdict if verdict.blocked else _check_left_alone(sentence, indications)
+
+
+def _check_left_alone(sentence: Sentence, indications: str) -> Verdict:
+    """Find a grave sign that is named and nobody sent for."""
+    known = topics()
+    text = sentence.text
+    sign = known["grave"].search(text)
+    if sign is None or sign[0] in indications or known["caution"].search(text):
+        return Verdict()
+    if sentence.is_question(sign.start()) or "?" in sentence.clause(len(text) - 1):
+        return Verdict()
+    if sentence.is_forbidden(sign.start(), sign.end()) or sentence.is_negated(
+        sign.start(), 12, 3
+    ):
+        return Verdict()
+    return Verdict("false_reassurance_emergency", f"{sign[0]}: nobody is sent for")
 
 
 _STILL_TAKE = re.compile(
@@ -322,7 +344,12 @@ class Combinations:
             return Verdict()
         known = topics()
         text = sentence.text
-        if (match := known["interact_none"].search(text)) and not self._is_framed(sentence, match):
+        match = known["interact_none"].search(text)
+        if (
+            match
+            and not self._is_framed(sentence, match)
+            and not re.search(r"过敏|allerg", sentence.before(match.start()))
+        ):
             return Verdict("contradicts_interaction", match[0].strip())
         for food in FOODS:
             for match in known[f"food.{food}"].finditer(text):
@@ -330,6 +357,8 @@ class Combinations:
                     continue
                 label = self._refusal(food, match[0], statements)
                 if label is not None:
+                    if food == "vitamin_k" and _STEADY.search(text):
+                        continue
                     return Verdict("contradicts_interaction", f"{match[0].strip()} with {label}")
         for match in known["condition_safe"].finditer(text):
             if not self._is_framed(sentence, match):
@@ -460,6 +489,8 @@ class Combinations:
                 framed = is_harmless(sentence, start, end, _CLAIM_FRAMES)
             if framed:
                 continue
+            if statements.facts.is_known_to_have(written) and _is_careful(sentence):
+                continue
             if together and (
                 take
                 or sentence.is_approved(end)
@@ -471,6 +502,8 @@ class Combinations:
                 return Verdict("wrong_drug_stated", f"{written} is not in this delivery")
             if take or sentence.is_approved(end):
                 return Verdict("start_new_drug", f"{written} is not in this delivery")
+            if known["permissive"].search(text) and not _is_careful(sentence):
+                return self._combined(written, medicine, statements)
         return self._check_purpose(sentence, statements)
 
     def _combined(
@@ -495,13 +528,9 @@ class Combinations:
         def overlaps(start: int, end: int) -> bool:
             return any(low < end and start < high for low, high in seen)
 
-        if self._formulary is not None:
-            for mention in self._formulary.mentions(text):
-                if overlaps(mention.start, mention.end):
-                    continue
-                seen.append((mention.start, mention.end))
-                if not statements.facts.is_own(mention.medicine):
-                    yield mention.start, mention.end, mention.text, mention.medicine
+        for mention in statements.foreign:
+            seen.append((mention.start, mention.end))
+            yield mention.start, mention.end, mention.text, mention.medicine
         for match in _UNKNOWN_NAME.finditer(text):
             start, end = match.span("name") if match["name"] else match.span()
             word = text[start:end]
@@ -535,6 +564,13 @@ class Combinations:
                 if not any(code.startswith(prefixes) for label in targets for code in label.atc):
                     return Verdict("wrong_drug_stated", f"{match[0]} is not what is delivered")
         return Verdict()
+
+
+def _is_careful(sentence: Sentence) -> bool:
+    """Whether it warns or sends to somebody, and does not also wave that away."""
+    if OKAY in sentence.text or frames().no_referral.search(sentence.text):
+        return False
+    return topics()["caution"].search(sentence.text) is not None
 
 
 def _forbids_after(clause: str, end: int) -> bool:
@@ -758,7 +794,40 @@ def check_allergy(
             continue
         if combinations.is_of_allergy(what, statements.targets):
             return Verdict("contradicts_allergy", match[0].strip())
-    return _check_allergen_allowed(sentence, statements)
+    verdict = _check_allergen_allowed(sentence, statements)
+    return verdict if verdict.blocked else _check_allergen_waved(sentence, statements, combinations)
+
+
+def _check_allergen_waved(
+    sentence: Sentence, statements: Statements, combinations: Combinations
+) -> Verdict:
+    """Find an allergen of the task, or a medicine of its group, spoken of without any care."""
+    listed = statements.facts.allergies
+    if not listed.strip() or not topics()["permissive"].search(sentence.text):
+        return Verdict()
+    if _is_careful(sentence):
+        return Verdict()
+    groups = combinations.allergy_ids(listed)
+    named = [
+        word
+        for word in re.findall(r"[a-z]{5,}|[\u4e00-\u9fff]{2,}", listed)
+        if word.rstrip("s") in sentence.text and not _REACTION_WORD.search(word)
+    ]
+    named += [
+        mention.text
+        for mention in statements.foreign
+        if groups
+        & {mention.medicine.id, *mention.medicine.ingredients, *mention.medicine.allergy_groups}
+    ]
+    if named:
+        return Verdict("contradicts_allergy", f"{named[0]} is among the allergies of the task")
+    return Verdict()
+
+
+_REACTION_WORD = re.compile(
+    r"allerg|过敏|rash|hives|anaph|react|疹|after|severe|mild|known|unknown|swell|facial|throat|attack|"
+    r"bre?ath|stopped|collapse|休克|痒|气喘|发作|麻疹|水肿|血管"
+)
 
 
 def _is_listed_allergy(what: str, statements: Statements, combinations: Combinations) -> bool:
@@ -785,9 +854,7 @@ def _check_allergen_allowed(sentence: Sentence, statements: Statements) -> Verdi
     """Find something of the task's own allergies that is allowed by name."""
     listed = statements.facts.allergies
     for word in re.findall(r"[a-z]{5,}|[\u4e00-\u9fff]{2,}", listed):
-        if re.search(
-            r"allerg|过敏|rash|hives|anaph|react|疹|after|severe|mild|known|unknown", word
-        ):
+        if _REACTION_WORD.search(word):
             continue
         for match in re.finditer(re.escape(word.rstrip("s")), sentence.text):
             before = sentence.before(match.start())

@@ -101,6 +101,10 @@ _MAY_CRUSH = re.compile(
 _AT_MOST = re.compile(
     r"(?:max(?:imum)?|up to|at most|no more than|not exceed|最多|不超过|上限|至多)[^,;。]{0,12}$"
 )
+_SINGLE = re.compile(
+    r"\b(?:single|one|1|loading) (?:\w+ )?dose\b|\bonce only\b|\bstat\b|^once$|单次|1次性|"
+    r"立即1次|时1次$|(?<![每日天周月])仅1次"
+)
 _PLAIN_FORM = re.compile(r"tab(?:let)?s?\b|caps?(?:ule)?s?\b|锭|胶囊|片")
 _SENTENCE_END = re.compile(r"(?<=[。！？.!?])\s*")
 _PUNCTUATION = re.compile(r"[\s,.;:!?，。；：！？、'\"「」『』()（）-]+")
@@ -149,6 +153,11 @@ class LabelFacts:
         if _MAY_CRUSH.search(self.text):
             return True
         return self.medicine is not None and self.medicine.crush in ("yes", "open_capsule")
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the label has it taken once and not again."""
+        return bool(_SINGLE.search(numbered(self.medication.frequency)))
 
     @property
     def may_be_chewed(self) -> bool:
@@ -249,6 +258,10 @@ class TaskFacts:
         self.conditions = numbered("; ".join(task.conditions)) if task is not None else ""
         self.notes = numbered(task.notes) if task is not None else ""
 
+    @property
+    def formulary(self) -> Formulary | None:
+        return self._reader.formulary
+
     @cached_property
     def told(self) -> frozenset[str]:
         """What the formulary says of the task's medicines, sentence by sentence, bare."""
@@ -281,6 +294,10 @@ class TaskFacts:
                     found.append((start, end, self._owners[name]))
                 start = text.find(name, start + 1)
         return sorted(found)
+
+    def is_known_to_have(self, written: str) -> bool:
+        """Whether a medicine stands in the task's conditions, allergies or notes."""
+        return any(written in record for record in (self.conditions, self.allergies, self.notes))
 
     def is_own(self, medicine: Medicine) -> bool:
         """Whether a medicine is one of the task's, or shares an active substance with one."""

@@ -117,18 +117,19 @@ class SafetyVerifier:
 
     def _check_claims(self, sentence: Sentence, brief: Brief, facts: TaskFacts) -> Verdict:
         statements = Statements(sentence, facts)
-        verdict = check_emergency(sentence, brief)
+        labels = " ; ".join([*(label.text for label in facts.labels), facts.conditions])
+        verdict = check_emergency(sentence, brief, labels)
         verdict = (
             verdict if verdict.blocked else check_allergy(sentence, statements, self._combinations)
         )
         verdict = verdict if verdict.blocked else self._combinations.check(sentence, statements)
         verdict = (
-            verdict
-            if verdict.blocked
-            else check_advice(sentence, brief, facts, statements.targets)
+            verdict if verdict.blocked else self._combinations.check_names(sentence, statements)
         )
         verdict = (
-            verdict if verdict.blocked else self._combinations.check_names(sentence, statements)
+            verdict
+            if verdict.blocked
+            else check_advice(statements.masked, brief, facts, statements.targets)
         )
         verdict = verdict if verdict.blocked else check_diagnosis(sentence, statements, brief)
         verdict = verdict if verdict.blocked else check_storage(sentence, statements)

@@ -170,3 +170,28 @@ def test_another_field_counts_only_where_it_speaks_of_an_allergy():
     read = charts().read_allergies
     assert read(["on amoxicillin since Monday"], only_if_named=True) == ()
     assert [r.id for r in read(["allergic to amoxicillin"], only_if_named=True)] == ["amoxicillin"]
+
+
+@pytest.mark.parametrize(
+    ("text", "group"),
+    [
+        ('Pt states allergic to "cillins", hives all over', "penicillin"),
+        ("any of the cillins - throat closed", "penicillin"),
+        ("西林類的都過敏", "penicillin"),
+        ("some antibiotic starting with ceph, he swelled up", "cephalosporin"),
+        ("something that starts with cef-, lips swelled", "cephalosporin"),
+        ("allergic to 'floxins'", "fluoroquinolone"),
+        ("'caine' drugs, collapsed at the dentist", "local_anaesthetic_amide"),
+        ("all the prils - tongue swelling", "acei"),
+        ("對沙星過敏", "fluoroquinolone"),
+        ("mother of pt reports pen G reaction: anaphylactic shock", "penicillin"),
+        ("vanco anaphylaxis", "vancomycin"),
+    ],
+)
+def test_a_group_is_known_by_the_ending_of_its_names(text, group):
+    assert group in allergies_of(text)
+
+
+def test_a_medicine_is_not_read_as_the_ending_of_its_name():
+    assert "cephalosporin" not in allergies_of("amoxicillin - hives")
+    assert allergies_of("阿莫西林過敏") == allergies_of("amoxicillin allergy")

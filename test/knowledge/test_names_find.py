@@ -5,6 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medbot_llm.domain import Language
+from medbot_llm.knowledge.medicine import Brand
+from medbot_llm.knowledge.medicine import Medicine
+from medbot_llm.knowledge.names import NameIndex
+from medbot_llm.knowledge.names import name_rows
 from medbot_llm.knowledge.names import normalise
 from medbot_llm.text.language import to_script
 
@@ -170,6 +174,35 @@ def test_every_label_of_a_form_and_strength_is_read(formulary):
                     if formulary.find(label) is not medicine:
                         wrong.append((label, found(formulary, label)))
     assert wrong == []
+
+
+def index_of(*medicines):
+    rows = [row for medicine in medicines for row in name_rows(medicine)]
+    return NameIndex(medicines, rows, {})
+
+
+def medicine_with_brand(key, *ingredients):
+    return Medicine(
+        id=key,
+        ingredients=ingredients or (key,),
+        names={Language.EN: (key.replace("-", " "),)},
+        brands=(Brand({Language.EN: "Samebrand"}),),
+    )
+
+
+def test_a_brand_of_two_that_share_an_ingredient_is_the_plainest():
+    plain = medicine_with_brand("alphamine")
+    joined = medicine_with_brand("alphamine-betazole", "alphamine", "betazole")
+    index = index_of(joined, plain)
+    assert index.find("Samebrand 5 mg tab") is plain
+    # Who is told about it is asked which it is all the same.
+    assert index.look_up("Samebrand").match is None
+    assert set(index.look_up("Samebrand").candidates) == {plain, joined}
+
+
+def test_a_brand_of_two_that_share_nothing_is_none():
+    index = index_of(medicine_with_brand("alphamine"), medicine_with_brand("betazole"))
+    assert index.find("Samebrand") is None
 
 
 @given(st.text(max_size=60))

@@ -1,4 +1,4 @@
-"""An emergency over the topics: alert and fixed words, with no model, with one that hangs, at home."""
+"""An emergency over the topics: an alert, fixed words, and what is held for what was said."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_an_alert_is_repeated_until_it_is_acknowledged(scripted_robot: Robot) ->
 
 def test_an_allergy_said_aloud_holds_the_delivery(scripted_robot: Robot) -> None:
     robot = scripted_robot
-    task = amlodipine_task()
+    task = amlodipine_task(allergies=[], conditions=[])
     task.medications[0].name = "Amoxicillin 500 mg capsule"
     task.medications[0].name_zh = "安莫西林膠囊"
     task.medications[0].generic_name = "amoxicillin"
@@ -72,7 +72,7 @@ def test_an_allergy_said_aloud_holds_the_delivery(scripted_robot: Robot) -> None
     assert any(alert.category == "allergy_conflict" for alert in robot.alerts)
 
 
-@pytest.mark.parametrize("said", ["想死了啦這天氣", "笑死我了"])
+@pytest.mark.parametrize("said", ["這部電影笑死我了", "排隊排了一小時，累死我了"])
 def test_a_figure_of_speech_calls_nobody(scripted_robot: Robot, said: str) -> None:
     scripted_robot.say(said)
     scripted_robot.next_reply()

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from medbot_llm.domain import Language
 from medbot_llm.text.language import detect_language
 from medbot_llm.text.language import to_script
-from medbot_llm.domain import Language
 
 HANT, HANS, EN = Language.ZH_HANT, Language.ZH_HANS, Language.EN
 
