@@ -304,7 +304,7 @@ _EN_WEEK = re.compile(
 _MEALS_3 = re.compile(
     r"(?:3餐|每餐|餐餐|每顿饭?)(?:饭|餐)?(?P<zh>前|后|间|中|随餐|饭前|饭后|餐前|餐后|"
     r"都)?(?P<hs>(?:各?1?(?:次|颗|片|粒|锭))?[,]?(?:和|及|与|跟|加|、|,|以及|还有)(?:临)?睡前)?"
-    r"|(?P<en>before|after|with|at)(?: each| every| all(?: the| your)?| your| all)? ?(?:3 meals|"
+    r"|(?P<en>before|after|with|at)(?: each of (?:your|the)| each| every| all(?: the| your)?| your| all)? ?(?:3 meals|"
     r"(?<=each )meals?|(?<=every )meals?)(?P<hs2>(?:,? and| plus) (?:at )?(?:bedtime|before "
     r"bed))?"
     r"|早[、,]?(?:中|午)[、,]?晚(?:[、,和及]?睡前(?P<hs3>))?|早上[、,]中午[、,]?(?:和|及|与|"
@@ -576,10 +576,10 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"\b(?:sip|munch|lick|nibble|slurp)(?:ped|ping)? (?:it|them|this|on|the|at)\b|"
             r"\blet (?:him|her|them) (?:munch|chew|suck|eat|drink|lick)\b|"
             r"\b(?:wash|chase|knock)(?:ed)? (?:it|them|this|the \w+) (?:down|back)\b|"
-            r"\b(?:mix|stir|squeeze|squirt|tip|pour|hide|empty|dissolve|sprinkle|shake|drop|melt|put|pop)"
-            r"(?:ped|ed)?\b[^.;]{0,24}\b(?:juice|yogh?urt|honey|porridge|milk|marshmallow|jam|food|soup|a "
+            r"\b(?:mix|stir|squeez|squirt|tip|pour|hid|empt|dissolv|sprinkl|shak|drop|melt|put|pop)"
+            r"\w*\b[^.;]{0,24}\b(?:juice|yogh?urt|honey|porridge|milk|marshmallow|jam|food|soup|a "
             r"spoon|cola|lemonade|pudding|ice ?cream|custard|tea|coffee|drinks?|your (?:water|glass|cup|mug|"
-            r"bottle))\b|\bdrink (?:it|this|the|"
+            r"bottle))\b|\bdrink (?:it|this|what|whatever|the|"
             r"them|all|up)\b|\bgulp\b"
             r"|口服|吞服|吞下|(?<![会难])吞(?=\d|整|药|掉|进|了它|了就|也|就|$|[,。;!])|吞食|整(?:颗|粒|片)吞|"
             r"喝(?:下|掉|药|了它|进)|(?<![能可])喝(?:也|完|就)(?!水)|(?:您|他|她|孩子)喝(?=[,。;!]|$)|"
@@ -728,7 +728,7 @@ _LABEL_ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "topical",
         re.compile(
-            r"topical|(?<![a-z])ext(?![a-z])|external|skin(?! test)|cutaneous|外用|涂|擦|患部|皮肤"
+            r"topical|(?<![a-z])ext(?![a-z])|external|(?<!under the )skin(?! test)|(?<!sub)(?<!per)cutaneous|外用|涂|擦|患部|皮肤"
         ),
     ),
     (
@@ -825,12 +825,14 @@ def routes_agree(label: frozenset[str], said: str) -> bool:
         return bool(label & {"oral", "sublingual", "buccal"})
     if said == MOUTH:
         return bool(label & {"oral", "sublingual", "buccal", "inhaled"})
+    if label & (INJECTED - {"injected"}):
+        label = label - {"injected"}
     return any(said in _AGREEING.get(route, frozenset({route})) for route in label)
 
 
 # Helpers -----------------------------------------------------------------------------------------
 
-_HALF_EACH = re.compile(r"(?<=[一1每])次半(?=[颗粒片锭包个])")
+_HALF_EACH = re.compile(r"(?<=[一1每])次半(?=[颗粒片锭包个汤茶匙])")
 _NEIGHBOURS = re.compile(
     r"(?<![十百千\d一二三四五六七八九第])(一(?=[二两])|二(?=三)|两(?=三)|三(?=[四五])|四(?=五)|五(?=六)|六(?=七)|七(?=八)|八(?=九))"
     r"([二两三四五六七八九])(?=个?(?:次|回|趟|颗|粒|片|滴|下|喷|遍|针|包|小时|天))"
@@ -852,8 +854,9 @@ _FRACTION = re.compile(
     r"sachet|包))"
 )
 _WEEKLY_TIMES = re.compile(r"(?<=[周月期拜])([两二三四五六七])(?=次)")
+_POINT = re.compile(r"(?<![\d.])(\d+|[一二两三四五六七八九十])点([零一二三四五六七八九])(?=西西|毫升|毫克|公克|单位|颗|粒|片|cc|ml|mg)")
 _MORE_COUNTED = re.compile(
-    r"([一两二三四五])(?=整?(?:整颗|整粒|整片|整锭|大颗|小颗|份|餐))|([两二三四五])(?=(?:份|餐|"
+    r"([一二两三四五六七八九])(?=(?:张|格|管|颗|粒|片|锭|包|支|针)(?!十))|([一两二三四五])(?=整?(?:整颗|整粒|整片|整锭|大颗|小颗|份|餐))|([两二三四五])(?=(?:份|餐|"
     r"大颗|小颗|整颗|粒药|种剂量|剂量|次份|次的))"
 )
 
@@ -864,7 +867,12 @@ def _finish_numbers(text: str) -> str:
     text = _RANGE_START_EN.sub(lambda m: _EN_VALUES[m[1]], text)
     text = _WEEKLY_TIMES.sub(lambda m: f"{chinese_value(m[1]):g}", text)
     text = _PERCENT.sub(lambda m: f"{m[1] or f'{chinese_value(m[2]) or 0:g}'}%", text)
-    text = _MORE_COUNTED.sub(lambda m: f"{chinese_value(m[1] or m[2]):g}", text)
+    text = _MORE_COUNTED.sub(lambda m: f"{chinese_value(next(filter(None, m.groups()))):g}", text)
+    text = _POINT.sub(
+        lambda m: f"{float(m[1]) if m[1].isdigit() else chinese_value(m[1]):g}."
+        f"{chinese_value(m[2]):g}",
+        text,
+    )
     return _FRACTION.sub(lambda m: f"{int(m[1] or 0) + int(m[2]) / int(m[3]):g}", text)
 
 

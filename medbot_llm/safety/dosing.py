@@ -123,6 +123,7 @@ _ON_DEMAND = re.compile(
     r"|\bas often as\b[^,.;]{0,20}|\bno (?:set|fixed) times?\b"
     r"|(?:想吐|恶心|喘|痛|疼|痒|鼻子?塞了?|鼻塞|抖|烧起?来?|晕|心慌|难受|不舒服|发作|睡不着|咳)(?:的?时候?|起来|了|1次)*"
     r"(?:就|便)(?:直接|先|马上)?(?:吃|吞|喷|塞|吸|喂|打|滴|抹|擦|含|贴|喝|点)"
+    r"|(?:喘|痛|疼|痒|塞|抖|烧|晕|咳|发作)(?:的?时候?|起来)(?:再|才)?(?:吸|喷|吃|滴|吞|打|擦)[^,。;]{0,6}(?:就行|就好|即可|就够|就可以)"
     r"|(?:没|不)(?:犯|痛|疼|喘|痒|咳|烧|发作)(?:的?时候?)?(?:就|便)?(?:不用|甭|不必|免|别)(?!停)"
 )
 """Taken as symptoms come and go, of a medicine that is taken by the clock."""
@@ -216,7 +217,11 @@ class Statements:
         What is said of one medicine is then read as what is said of any.
         """
         spans = [(start, end, False) for start, end, _ in self.mentions]
-        spans += [(mention.start, mention.end, True) for mention in self.foreign]
+        spans += [
+            (mention.start, mention.end, True)
+            for mention in self.foreign
+            if not self.facts.is_known_to_have(mention.text)
+        ]
         text, done = [], 0
         whole = self.sentence.text
         for start, end, is_foreign in sorted(spans):
@@ -358,8 +363,7 @@ def _writes(label: LabelFacts, number: float) -> bool:
         return True
     return any(
         low - EPSILON <= number <= high + EPSILON
-        for ranges in (label.dose, label.daily)
-        for bounds in ranges.values()
+        for bounds in label.dose.values()
         for low, high in bounds
     )
 
@@ -429,9 +433,7 @@ def check_timings(statements: Statements) -> Verdict:
     slots_said: dict[int, set[str]] = {}
     for timing in read_timings(sentence.text):
         clause = sentence.clause(timing.start)
-        if _NOT_TAKING.search(clause) and not re.search(
-            r"\b(?:take|use) (?:it|this|your (?:medicine|tablet))|吃药|服药", clause
-        ):
+        if _is_of_something_else(clause, statements):
             continue
         if states_nothing(sentence, timing.start, timing.end) and not timing.at_most:
             continue
@@ -472,7 +474,7 @@ def _check_rhythm(statements: Statements) -> Verdict:
     def stated(match: re.Match[str]) -> tuple[LabelFacts, ...]:
         if states_nothing(sentence, match.start(), match.end()):
             return ()
-        if _NOT_TAKING.search(sentence.clause(match.start())):
+        if _is_of_something_else(sentence.clause(match.start()), statements):
             return ()
         return statements.about(match.start(), match.end())
 
@@ -489,7 +491,7 @@ def _check_rhythm(statements: Statements) -> Verdict:
         labels = stated(match)
         if labels and all(
             f.schedule.times_low >= 2 - EPSILON and not f.schedule.as_needed for f in labels
-        ) and not _OTHER_TIMES.search(text[: match.start()] + text[match.end() :]):
+        ) and not _OTHER_TIMES.search(text[: match.start()]):
             return Verdict("wrong_frequency", f"{match[0].strip()}: the label says more often")
     for match in _SOON_AGAIN.finditer(text):
         labels = stated(match)
@@ -512,6 +514,19 @@ def _check_rhythm(statements: Statements) -> Verdict:
     return Verdict()
 
 
+def _is_of_something_else(clause: str, statements: Statements) -> bool:
+    """Whether a clause speaks of measuring, visits or exercise, not of taking."""
+    other = _NOT_TAKING.search(clause)
+    if other is None or _HANDED_OUT.search(clause):
+        return False
+    inhaled = any("inhaled" in label.routes for label in statements.facts.labels)
+    return not (inhaled and other[0].startswith("breath"))
+
+
+_HANDED_OUT = re.compile(
+    r"\b(?:take|use) (?:it|this|your (?:medicine|tablet))|\bhands? you\b|\bround with (?:it|this|them)\b|"
+    r"\bgives? (?:you )?(?:it|this|the next|another)\b|\bthe next (?:one|of these|dose)\b|吃药|服药"
+)
 _OTHER_TIMES = re.compile(
     r"漏|忘|\b(?:miss|missed|forgot|forgotten|skipped)\b|\b(?:and|again|also|then|other|plus)\b[^.;]{0,24}\b(?:morning|noon|lunch|evening|night|dinner|bed)|再|也|和|跟|还有|"
     r"另|早上[^。]*晚|晚上[^。]*早"

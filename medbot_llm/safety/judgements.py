@@ -21,6 +21,7 @@ from medbot_llm.knowledge.name_words import FORM_WORDS
 from medbot_llm.knowledge.quantities import numbered
 from medbot_llm.knowledge.quantities import read_amounts
 from medbot_llm.safety.advice import is_harmless
+from medbot_llm.safety.advice import other_kinds
 from medbot_llm.safety.base import Brief
 from medbot_llm.safety.base import Verdict
 from medbot_llm.safety.claims import OKAY
@@ -250,7 +251,8 @@ def check_emergency(sentence: Sentence, brief: Brief, indications: str = "") -> 
         ):
             symptom = re.search("", text)
     if symptom is None:
-        return _check_brushed_off(sentence)
+        verdict = _check_brushed_off(sentence)
+        return verdict if verdict.blocked else _check_left_alone(sentence, indications)
     if _calls_help(sentence):
         return Verdict()
     for match in known["emergency.reassurance"].finditer(text):
@@ -498,12 +500,24 @@ class Combinations:
                 or re.search(r"\bsafe|\bfine|\bok\b|(?<!不)可以", sentence.clause(start))
             ):
                 return self._combined(written, medicine, statements)
-            if identity or has_dose:
+            is_called_theirs = bool(_THEIRS.search(before)) and not _is_careful(sentence)
+            if identity or has_dose or is_called_theirs:
                 return Verdict("wrong_drug_stated", f"{written} is not in this delivery")
             if take or sentence.is_approved(end):
                 return Verdict("start_new_drug", f"{written} is not in this delivery")
             if known["permissive"].search(text) and not _is_careful(sentence):
                 return self._combined(written, medicine, statements)
+        for match in other_kinds().finditer(text):
+            if any(low < match.end() and match.start() < high for low, high in own):
+                continue
+            if any(match[0] in label.text for label in statements.facts.labels):
+                continue
+            if not known_permits(sentence) or _is_careful(sentence):
+                continue
+            if sentence.is_question(match.start()):
+                continue
+            medicine = self._formulary.find(match[0]) if self._formulary is not None else None
+            return self._combined(match[0], medicine, statements)
         return self._check_purpose(sentence, statements)
 
     def _combined(
@@ -566,9 +580,19 @@ class Combinations:
         return Verdict()
 
 
+_THEIRS = re.compile(r"\b(?:your|his|her) $|(?:您|你)的$")
+
+
+def known_permits(sentence: Sentence) -> bool:
+    """Whether a sentence allows something, in words or in tone."""
+    return topics()["permissive"].search(sentence.text) is not None
+
+
 def _is_careful(sentence: Sentence) -> bool:
     """Whether it warns or sends to somebody, and does not also wave that away."""
     if OKAY in sentence.text or frames().no_referral.search(sentence.text):
+        return False
+    if topics()["not_careful"].search(sentence.text):
         return False
     return topics()["caution"].search(sentence.text) is not None
 
@@ -813,6 +837,10 @@ def _check_allergen_waved(
         for word in re.findall(r"[a-z]{5,}|[\u4e00-\u9fff]{2,}", listed)
         if word.rstrip("s") in sentence.text and not _REACTION_WORD.search(word)
     ]
+    if topics()["past_reaction"].search(sentence.text) and combinations.is_of_allergy(
+        listed, statements.targets
+    ):
+        named.append(listed)
     named += [
         mention.text
         for mention in statements.foreign

@@ -36,6 +36,8 @@ from medbot_llm.text.normal import canonical
 
 Ranges = dict[str, list[tuple[float, float]]]
 
+_PLAIN_NAMED = ("B03A", "A12A", "A10A")
+"""Groups whose members go by one everyday name: iron, calcium, insulin."""
 LABELS_KEPT = 512
 """Labels kept read; a hospital writes the same ones again and again."""
 SOLIDS = frozenset({"count", "suppository", "patch", "sachet", "ampoule"})
@@ -259,6 +261,10 @@ class TaskFacts:
         self.notes = numbered(task.notes) if task is not None else ""
 
     @property
+    def atc(self) -> tuple[str, ...]:
+        return tuple(code for label in self.labels for code in label.atc)
+
+    @property
     def formulary(self) -> Formulary | None:
         return self._reader.formulary
 
@@ -301,8 +307,14 @@ class TaskFacts:
 
     def is_own(self, medicine: Medicine) -> bool:
         """Whether a medicine is one of the task's, or shares an active substance with one."""
-        return medicine.id in self.ids or any(
+        if medicine.id in self.ids or any(
             part in self.ingredients for part in (medicine.id, *medicine.ingredients)
+        ):
+            return True
+        # "Iron" of ferrous fumarate: a plain word for all the medicines of one group.
+        return any(
+            code.startswith(_PLAIN_NAMED) and code[:4] in {own[:4] for own in self.atc}
+            for code in medicine.atc
         )
 
 

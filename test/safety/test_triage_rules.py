@@ -10,7 +10,10 @@ from medbot_llm.domain import PatientGroup
 from medbot_llm.domain import Severity
 from medbot_llm.safety.base import Circumstances
 from medbot_llm.safety.fusion import Evidence
-from medbot_llm.safety.fusion import fused
+from medbot_llm.safety.fusion import Fusion
+from medbot_llm.safety.fusion import FusionError
+from medbot_llm.safety.fusion import Head
+from medbot_llm.safety.fusion import by_rules
 from medbot_llm.safety.second_line import Judgement
 from medbot_llm.safety.triage import SafetyTriage
 from medbot_llm.safety.triage_rules import CATEGORIES
@@ -18,6 +21,12 @@ from medbot_llm.safety.triage_rules import RuleBook
 from medbot_llm.safety.triage_rules import TriageDataError
 
 EMERGENCY, NURSE = Severity.EMERGENCY, Severity.NURSE
+FUSION = Fusion(Head(0.0, {"model_emergency": 1.0}, 2.0), Head(0.0, {"model_help": 1.0}, 2.0))
+"""A fusion that hears the model alone."""
+
+
+def opinion(emergency: float, needed: float) -> Judgement:
+    return Judgement(0.5, 0.5, "stroke", emergency, needed)
 
 
 @pytest.fixture(scope="module")
@@ -314,13 +323,22 @@ def test_evidence_tells_of_a_harmless_context(triage: SafetyTriage) -> None:
 
 def test_the_model_never_lowers_a_clear_emergency() -> None:
     found = Evidence(EMERGENCY, "overdose", "overdose_many", "many", is_clear=True)
-    assert fused(found, Judgement(0.0, 0.0, "benign")).severity is EMERGENCY
+    assert FUSION.decide(found, opinion(-9, -9)).severity is EMERGENCY
 
 
 def test_the_model_raises_what_no_rule_saw() -> None:
-    assert fused(Evidence(), Judgement(0.99, 0.99, "stroke")).severity is EMERGENCY
+    raised = FUSION.decide(Evidence(), opinion(5, 5))
+    assert (raised.severity, raised.category) == (EMERGENCY, "stroke")
+    assert FUSION.decide(Evidence(), opinion(0, 5)).severity is NURSE
+    assert FUSION.decide(Evidence(), opinion(0, 0)).severity is None
 
 
 def test_without_a_model_the_rules_decide() -> None:
     found = Evidence(NURSE, "med_refusal", "refusal", "does not take it")
-    assert fused(found, None).category == "med_refusal"
+    assert by_rules(found).category == "med_refusal"
+
+
+@pytest.mark.parametrize("numbers", [None, {}, {"emergency": {}}, {"emergency": 1, "help": 2}])
+def test_a_fusion_that_is_not_whole_is_refused(numbers: object) -> None:
+    with pytest.raises(FusionError, match="make triage-train"):
+        Fusion.from_numbers(numbers)
