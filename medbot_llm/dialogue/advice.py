@@ -7,6 +7,7 @@ go together with what is delivered.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from medbot_llm.knowledge.interactions import Interactions
 from medbot_llm.knowledge.label_terms import LabelTerms
 from medbot_llm.knowledge.medicine import Medicine
 from medbot_llm.knowledge.medicine import Mention
+from medbot_llm.text.language import has_known_english
 from medbot_llm.text.language import to_script
 from medbot_llm.text.normal import canonical
 
@@ -49,6 +51,16 @@ HALF_INTERVAL_RULES = frozenset({"within_12h", "within_6h", "with_meal_or_skip"}
 """Codes of `Medicine.missed` that the half interval agrees with, for once and twice a day."""
 MAX_MEDICINES = 3
 """Facts of more medicines than this at once would be a lecture."""
+
+
+MAX_PHRASES = 3
+"""Phrases of one utterance that are looked up by sound and spelling."""
+_TAKEN_CHINESE = re.compile(
+    r"(?:吃|服用|服|用|打|配)(?:了|过|着|的是)?(?!饭|东西|早|午|晚|什么|多少)"
+    r"([\u4e00-\u9fff]{2,5}?)(?:药|片|锭)?(?=[,，。!！?？]|吗|呢|吧|一起|可以|会|和|跟|$)"
+)
+_TAKEN_ENGLISH = re.compile(r"\b(?:take|takes|taking|took|on|use|uses|using|with)\b")
+_LONG_WORD = re.compile(r"[a-z]{5,}")
 
 
 class HoldFrom(StringEnum):
@@ -152,9 +164,22 @@ class Advisor:
                 others.append(_as_written(mention, language))
             elif own not in named:
                 named.append(own)
+        candidates: list[str] = []
+        if not named and not others:
+            for phrase in _phrases_taken(text):
+                found = self._formulary.look_up(phrase)
+                if found.match is not None and found.match.id in delivered:
+                    named.append(delivered[found.match.id])
+                elif found.match is not None:
+                    others.append(_name(found.match, language))
+                else:
+                    # What sounds like several medicines is asked back, never guessed.
+                    candidates += [_name(medicine, language) for medicine in found.candidates]
         read = [food for food in self._charts.read_foods([text]) if food.id not in NO_FOODS]
         foods = self._names("foods", read, language)
-        return Heard(tuple(named), tuple(dict.fromkeys([*others, *foods])))
+        if foods:
+            candidates = []
+        return Heard(tuple(named), tuple(dict.fromkeys([*others, *foods])), tuple(candidates))
 
     def conflicts_known(self, task: DeliveryTask, language: Language) -> list[Conflict]:
         """What in the task itself does not go together."""
@@ -278,6 +303,21 @@ class Advisor:
             severity=finding.severity,
             rule=finding.rule,
         )
+
+
+def _phrases_taken(text: str) -> list[str]:
+    """What an utterance may name as taken, where no known name stands in it."""
+    said = canonical(text)
+    phrases = [match[1] for match in _TAKEN_CHINESE.finditer(said)]
+    if _TAKEN_ENGLISH.search(said):
+        words = _LONG_WORD.findall(said)
+        phrases += [word for word in words if not has_known_english(word)]
+    return phrases[:MAX_PHRASES]
+
+
+def _name(medicine: Medicine, language: Language) -> str:
+    names = medicine.names.get(language) or medicine.names.get(Language.EN) or (medicine.id,)
+    return names[0]
 
 
 def _as_written(mention: Mention, language: Language) -> str:

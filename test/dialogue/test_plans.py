@@ -288,6 +288,25 @@ def test_a_question_about_something_taken_together_is_answered_by_the_rules() ->
     assert not plan.use_model
 
 
+@pytest.mark.parametrize(
+    ("said", "language", "name"),
+    [("I also take warfrin", EN, "warfarin"), ("我也有在吃威而剛", ZH_HANT, "西地那非")],
+)
+def test_a_name_that_was_heard_with_a_slip_is_said_back(
+    said: str, language: Language, name: str
+) -> None:
+    plan = ask(opened(AMOXICILLIN), said, language)
+    assert plan.kind is ReplyKind.CLARIFICATION
+    assert name in words(plan)
+
+
+def test_a_name_that_could_be_several_is_asked_back_and_not_guessed() -> None:
+    plan = ask(opened(), "I also take hydralzine")
+    assert "Which one do you mean" in words(plan)
+    assert "hydralazine" in words(plan)
+    assert "hydroxyzine" in words(plan)
+
+
 # --- humans -----------------------------------------------------------------------------------
 
 
