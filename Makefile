@@ -42,9 +42,13 @@ bench-sharing: setup  ## measure how the model's threads get on with other progr
 eval-safety: setup  ## measure triage, verifier, interactions and whole conversations on their test sets
 	@$(RUN) python tools/eval_safety.py $(EVAL_ARGS)
 
-triage-train: setup  ## train the triage's second line anew from data/triage
-	@$(RUN) pip install --quiet -r requirements/triage.txt
-	@$(RUN) python tools/train_triage.py
+triage-train: setup .venv-triage/requirements.txt  ## train the triage's second line anew from data/triage
+	@$(RUN) env PYTHONPATH=.venv-triage python tools/train_triage.py
+
+# A folder of its own: PyTorch is large, and nothing else here needs it.
+.venv-triage/requirements.txt: requirements/triage.txt | setup
+	@$(RUN) pip install --quiet --upgrade --target .venv-triage -r $<
+	@cp $< $@
 
 lint: setup  ## check style and types
 	@$(RUN) ruff check .

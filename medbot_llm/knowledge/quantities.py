@@ -58,7 +58,8 @@ _UNITS: tuple[tuple[str, str, float, str], ...] = (
         "puff",
         "puff",
         1.0,
-        r"puffs?|sprays?|inhalations?|actuations?|喷|吸(?!收)|(?<=按压\d)下|下(?=$|[,。;!? ]|才|就)",
+        r"puffs?|sprays?|inhalations?|actuations?|喷|吸(?!收)|(?<=按压\d)下|下(?=$|[,。;!? ]|才|"
+        r"就)",
     ),
     ("patch", "patch", 1.0, r"patch(?:es)?|片贴片|贴片|贴|张"),
     ("suppository", "suppository", 1.0, r"suppositor(?:y|ies)|颗栓剂?|枚|个栓剂"),
@@ -237,7 +238,8 @@ _DAY = r"(?:每1?天|每日|1天|1日|天天|日)"
 _FILL = (
     r"(?:(?:早上|早晨|晚上|中午|睡前|早餐后|早餐前|晚餐后|饭后|饭前|随餐|"
     r"空腹)(?!1次[,、和及]?(?:晚|睡))|都|要|只|需|固定|规律|按时|总共|共|分|各|吃|服用|服|用|"
-    r"使用|最多|至多|不要超过|不超过|可以|能|点|擦|抹|涂|喷|吸|打|注射|贴|滴|下来|喂|塞|含|个|,| )*"
+    r"使用|最多|至多|不要超过|不超过|可以|能|点|擦|抹|涂|喷|吸|打|注射|贴|滴|下来|喂|塞|含|个|,|"
+    r" )*"
 )
 _TIMES_EN = (
     r"(?:(?P<n>\d+)(?:\s*(?:-|to|or)\s*(?P<m>\d+))?\s*(?:times|x|×)|(?P<w>once|twice|thrice))"
@@ -270,26 +272,32 @@ _EVERY_H = re.compile(
     r"|每(?:隔|间隔)?(?P<n3>\d+)(?:(?:-|~|到|至)(?P<m3>\d+))?个?(?:小时|钟头)|"
     r"隔(?P<n5>\d+)个?(?:小时|钟头)(?=(?:吃|服|用|再)*[1一](?:次|颗|片|粒|锭))|every hour\b|"
     r"每个?小时|hourly\b"
-    r"|(?<![\d.隔至少满前])(?P<n6>\d+(?:\.\d+)?)个?(?:小时|钟头|钟)(?:没退|没好|不退|后)?(?:就|可以|又|能)?"
+    r"|(?<![\d.隔至少满前])(?P<n6>\d+(?:\.\d+)?)个?(?:小时|钟头|钟)(?:没退|没好|不退|后)?(?:就|"
+    r"可以|又|能)?"
     r"(?:再|又)?(?:喂|塞|喷|推|吃|吞|打|滴)1(?:次|回|颗|粒|针|下)?"
     r"|每0\.5个?(?:小时|钟头)|(?:every|each) half(?: an)? hour"
 )
 _ZH_TIMES = re.compile(
-    rf"{_DAY}{_FILL}(?P<n>\d+)(?:(?:-|~|到|至|或)(?P<m>\d+))?(?:次|回|顿|趟|遍)|(?P<n2>\d+)次\s*(?:/|"
+    rf"{_DAY}{_FILL}(?P<n>\d+)(?:(?:-|~|到|至|或)(?P<m>\d+))?(?:次|回|顿|趟|遍)|"
+    rf"(?P<n2>\d+)次\s*(?:/|"
     rf"每)\s*(?:天|日)"
 )
 _EN_TIMES = re.compile(
     rf"\b{_TIMES_EN}[ -]?(?:(?:a|per|each|every|in a|in one|in 1|/) ?(?:single )?day|daily)|"
     rf"\b(?P<d>1|one)(?: time)? (?:a|per|each) day"
-    r"|\b(?P<t>\d+)(?: to (?P<u>\d+))? times (?:(?:within|in|over) 24 hours|(?:in|over|through|across) "
+    r"|\b(?P<t>\d+)(?: to (?P<u>\d+))? times (?:(?:within|in|over) 24 hours|(?:in|over|through|"
+    r"across) "
     r"(?:the|a|one) day|between (?:midnight|dawn|morning|\w+) and)"
 )
 _ZH_WEEK = re.compile(
-    r"(?:每1?个?|1个?)(?P<p>周|星期|礼拜|月)(?:只|各|要|吃|服|用|打|贴|换|注射|服用|使用|固定|抹|擦|涂|滴|喷|吸|塞|"
+    r"(?:每1?个?|1个?)(?P<p>周|星期|礼拜|月)(?:只|各|要|吃|服|用|打|贴|换|注射|服用|使用|固定|"
+    r"抹|擦|涂|滴|喷|吸|塞|"
     r",)*(?P<n>[一1-9])(?:次|回(?!诊))"
-    r"|(?<![\d每])(?P<i>[2-9])天(?:才|再|吃|服用?|用|打|贴|换)*1(?:次|针|颗|粒|片|张)|每(?P<k>\d)个?(?:周|星期|"
+    r"|(?<![\d每])(?P<i>[2-9])天(?:才|再|吃|服用?|用|打|贴|换)*1(?:次|针|颗|粒|片|张)|"
+    r"每(?P<k>\d)个?(?:周|星期|"
     r"礼拜)(?:[^,。;]{0,6})?1次|每(?P<j>\d)天(?:[^,。;]{0,6})?1次|隔(?:1|一)?(?:天|日)(?!再|"
-    r"就|早|晚|下午|中午|星期|礼拜|周)(?:[^,。;]{0,4}(?:吃|服|用|1(?:次|颗|粒|片|锭|针|滴)|打|点|换|休息)|$)"
+    r"就|早|晚|下午|中午|星期|礼拜|周)(?:[^,。;]{0,4}(?:吃|服|用|1(?:次|颗|粒|片|锭|针|滴)|打|"
+    r"点|换|休息)|$)"
     r"|每隔(?:1|一)(?:天|日)"
 )
 _EN_WEEK = re.compile(
@@ -304,7 +312,8 @@ _EN_WEEK = re.compile(
 _MEALS_3 = re.compile(
     r"(?:3餐|每餐|餐餐|每顿饭?)(?:饭|餐)?(?P<zh>前|后|间|中|随餐|饭前|饭后|餐前|餐后|"
     r"都)?(?P<hs>(?:各?1?(?:次|颗|片|粒|锭))?[,]?(?:和|及|与|跟|加|、|,|以及|还有)(?:临)?睡前)?"
-    r"|(?P<en>before|after|with|at)(?: each of (?:your|the)| each| every| all(?: the| your)?| your| all)? ?(?:3 meals|"
+    r"|(?P<en>before|after|with|at)(?: each of (?:your|the)| each| every| all(?: the| your)?|"
+    r" your| all)? ?(?:3 meals|"
     r"(?<=each )meals?|(?<=every )meals?)(?P<hs2>(?:,? and| plus) (?:at )?(?:bedtime|before "
     r"bed))?"
     r"|早[、,]?(?:中|午)[、,]?晚(?:[、,和及]?睡前(?P<hs3>))?|早上[、,]中午[、,]?(?:和|及|与|"
@@ -315,7 +324,8 @@ _MEALS_3 = re.compile(
 )
 _TWO_SLOTS = re.compile(
     r"早(?:餐|饭)?(?:后|前)?(?:[、和及与跟,]|1次[,、])?晚(?:餐|饭)?(?:后|前)?(?!点|1点)(?:各|都|"
-    r"1次|饭|餐|吃|服|用|点|擦|,|。|$)|早上?(?:和|及|与|跟|、)晚上?|(?:白天|早上)(?:和|跟|、)?晚上各"
+    r"1次|饭|餐|吃|服|用|点|擦|,|。|$)|早上?(?:和|及|与|跟|、)晚上?|(?:白天|早上)(?:和|跟|"
+    r"、)?晚上各"
     r"|(?:in the )?mornings? and (?:at |in the |1 in the |one in the |again (?:in the |at "
     r"))?(?:nights?|evenings?|bedtime)"
     r"|breakfast and (?:after |before |with )?(?:dinner|supper)"
@@ -383,8 +393,10 @@ _MEAL = (
 _EACH = re.compile(r"every|each|nightly|每")
 _EACH_BEFORE = re.compile(r"(?:每天|每日|每|天天|every |each )(?:的)?$")
 _EVERY_DAY = re.compile(
-    r"每天|每日|天天|每晚|每早|夜夜|\bdaily\b|(?:every|each) (?:single )?(?:day|morning|night|evening)\b|"
-    r"\bday in,? day out\b|\bmonday (?:right )?(?:through )?to sunday\b|\b(?:seven|7) days a week\b|"
+    r"每天|每日|天天|每晚|每早|夜夜|\bdaily\b|(?:every|each) (?:single )?(?:day|morning|night|"
+    r"evening)\b|"
+    r"\bday in,? day out\b|\bmonday (?:right )?(?:through )?to sunday\b|\b(?:seven|"
+    r"7) days a week\b|"
     r"(?:周|星期|礼拜)[一1]到(?:周|星期|礼拜)?[日天7]"
 )
 _AS_NEEDED = re.compile(
@@ -570,38 +582,50 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "oral",
         re.compile(
-            r"\bby mouth\b|\borally\b|\bper os\b|(?<!you can )(?<!can't )(?<!cannot )(?<!trouble )(?<!able to )"
-            r"(?<!difficulty )(?<!hard to )\bswallow(?:ed|ing)?\b(?! (?:safely|properly|problems?|your|some))|"
+            r"\bby mouth\b|\borally\b|\bper os\b|"
+            r"(?<!you can )(?<!can't )(?<!cannot )(?<!trouble )(?<!able to )"
+            r"(?<!difficulty )(?<!hard to )\bswallow(?:ed|ing)?\b(?! (?:safely|properly|"
+            r"problems?|your|some))|"
             r"\bgo(?:es)? down (?:fine|well|easy|easily|nicely|a treat|with)\b|"
             r"\b(?:sip|munch|lick|nibble|slurp)(?:ped|ping)? (?:it|them|this|on|the|at)\b|"
             r"\blet (?:him|her|them) (?:munch|chew|suck|eat|drink|lick)\b|"
             r"\b(?:wash|chase|knock)(?:ed)? (?:it|them|this|the \w+) (?:down|back)\b|"
-            r"\b(?:mix|stir|squeez|squirt|tip|pour|hid|empt|dissolv|sprinkl|shak|drop|melt|put|pop)"
+            r"\b(?:mix|stir|squeez|squirt|tip|pour|hid|empt|dissolv|sprinkl|shak|drop|melt|put|"
+            r"pop)"
             r"\w*\b[^.;]{0,24}\b(?:juice|yogh?urt|honey|porridge|milk|marshmallow|jam|food|soup|a "
-            r"spoon|cola|lemonade|pudding|ice ?cream|custard|tea|coffee|drinks?|your (?:water|glass|cup|mug|"
+            r"spoon|cola|lemonade|pudding|ice ?cream|custard|tea|coffee|drinks?|your (?:water|"
+            r"glass|cup|mug|"
             r"bottle))\b|\bdrink (?:it|this|what|whatever|the|"
             r"them|all|up)\b|\bgulp\b"
-            r"|口服|吞服|吞下|(?<![会难])吞(?=\d|整|药|掉|进|了它|了就|也|就|$|[,。;!])|吞食|整(?:颗|粒|片)吞|"
-            r"喝(?:下|掉|药|了它|进)|(?<![能可])喝(?:也|完|就)(?!水)|(?:您|他|她|孩子)喝(?=[,。;!]|$)|"
+            r"|口服|吞服|吞下|(?<![会难])吞(?=\d|整|药|掉|进|了它|了就|也|就|$|[,。;!])|吞食|"
+            r"整(?:颗|粒|片)吞|"
+            r"喝(?:下|掉|药|了它|进)|(?<![能可])喝(?:也|完|就)(?!水)|(?:您|他|她|"
+            r"孩子)喝(?=[,。;!]|$)|"
             r"嘴巴?(?:吃|吞)|服下|送服|咽下|"
-            r"(?:[用配拿以兑加泡冲和])(?:着|点|些|在|进|到|半杯|1杯|1点|1口)?(?:温|冷|热|开|白|冰)?(?:开)?水"
-            r"[^,。;擦洗抹漱敷坐泡]{0,4}(?:吞|喝|送|服|咽|冲|化开|当)|倒(?:在|进|到)水|当(?:饮料|软糖|糖|零食|点心)|"
-            r"(?:加|撒|混|拌|倒|挤|放|掺)(?:1点|点)?(?:在|进|到|入)?[^,。;]{0,4}(?:粥|饭里|汤|牛奶|果汁|布丁|优格|"
+            r"(?:[用配拿以兑加泡冲和])(?:着|点|些|在|进|到|半杯|1杯|1点|1口)?(?:温|冷|热|开|白|"
+            r"冰)?(?:开)?水"
+            r"[^,。;擦洗抹漱敷坐泡]{0,4}(?:吞|喝|送|服|咽|冲|化开|当)|倒(?:在|进|到)水|"
+            r"当(?:饮料|软糖|糖|零食|点心)|"
+            r"(?:加|撒|混|拌|倒|挤|放|掺)(?:1点|点)?(?:在|进|到|入)?[^,。;]{0,4}(?:粥|饭里|汤|"
+            r"牛奶|果汁|布丁|优格|"
             r"酸奶|饮料|蜂蜜|豆浆|咖啡|茶)"
         ),
     ),
     (
         MOUTH,
         re.compile(
-            r"\b(?:in|into) (?:your|the) mouth\b(?! ?piece)|\beat (?:it|this|the \w+)\b|(?:可以|"
+            r"\bon (?:the|your|his|her) tongue\b|\b(?:in|into) (?:your|the) mouth\b(?! ?piece)|"
+            r"\beat (?:it|this|the \w+)\b|(?:可以|"
             r"能)吃(?=$|[,。;!的]|下|掉)|吃(?:下去|掉|进去)|放(?:在|进|到)嘴"
         ),
     ),
     (
         "throat",
         re.compile(
-            r"\b(?:back of (?:the|your|his|her) throat|down (?:the|your|his|her) throat|into (?:the|your|his|"
-            r"her) throat)\b|(?:往|对着|朝)?喉咙(?:里|深处)?(?:喷|挤|滴|倒|灌)|[喷挤滴倒灌](?:在|进|到|入)?喉咙|"
+            r"\b(?:back of (?:the|your|his|her) throat|down (?:the|your|his|her) throat|"
+            r"into (?:the|your|his|"
+            r"her) throat)\b|(?:往|对着|朝)?喉咙(?:里|深处)?(?:喷|挤|滴|倒|灌)|"
+            r"[喷挤滴倒灌](?:在|进|到|入)?喉咙|"
             r"抿(?:在)?嘴|(?:灌|挤|倒|塞|滴)(?:在|进|到|入)嘴|撬开嘴"
         ),
     ),
@@ -609,7 +633,8 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
         "lozenge",
         re.compile(
             r"(?:在)?(?:嘴|口)里?含|口含|含(?:着|到|在嘴|在口)|舌头上(?:慢慢)?[化溶]|"
-            r"\bsuck (?:on )?(?:it|them|this|the)\b|\b(?:melt|dissolve) (?:on|in) (?:your|the|his|her) "
+            r"\bsuck (?:on )?(?:it|them|this|the)\b|\b(?:melt|dissolve) (?:on|in) (?:your|the|"
+            r"his|her) "
             r"(?:tongue|mouth)\b"
         ),
     ),
@@ -625,8 +650,10 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
             rf"\b{_IN} eyes?\b|[点滴擦涂抹挤]{{1,2}}(?:药)?(?:\d滴)?(?:在|入|到|进|于|左|右|双|"
             rf"两)*[^,。;耳鼻]{{0,3}}{_EYE}|{_EYE}(?:里|内)?(?:各|每次)?[点滴]|点眼|"
             rf"[抹擦涂挤滴点]{{1,2}}[^,。;]{{0,6}}眼(?:皮|角|睑|头)|"
-            rf"\b(?:drip|drop|smear|dab|put|rub|squeeze|apply|line|squirt|run|ribbon)\w*\b[^.;]{{0,40}}\b(?:eyes?|"
-            rf"(?:lower |upper )?(?:eye)?lids?)\b(?! (?:drops?|ointment|doctor|clinic|test))|\beye "
+            rf"\b(?:drip|drop|smear|dab|put|rub|squeeze|apply|line|squirt|run|"
+            rf"ribbon)\w*\b[^.;]{{0,40}}\b(?:eyes?|"
+            rf"(?:lower |upper )?(?:eye)?lids?)\b(?! (?:drops?|ointment|doctor|clinic|test))|"
+            rf"\beye "
             rf"drops?\b(?= (?:in|into))|\b(?:as|like) (?:an? )?eye (?:drops?|ointment)"
         ),
     ),
@@ -635,7 +662,8 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(
             rf"\b{_IN} ears?\b|[点滴倒放塞]{{1,2}}(?:药)?(?:\d滴)?(?:在|入|到|进|于|左|右|双|"
             rf"两)*[^,。;眼鼻]{{0,3}}{_EAR}|{_EAR}(?:里|内)?(?:各|每次)?[点滴]|"
-            rf"\b(?:trickle|drip|drop|pour|put|squirt|run)\w*\b[^.;]{{0,30}}\bears?\b(?! (?:drops?|doctor))"
+            rf"\b(?:trickle|drip|drop|pour|put|squirt|"
+            rf"run)\w*\b[^.;]{{0,30}}\bears?\b(?! (?:drops?|doctor))"
         ),
     ),
     (
@@ -649,7 +677,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "inhaled",
         re.compile(
-            r"\binhal(?:e|ing)\b|\bbreathe (?:it|the medicine|this) in\b|吸入(?!性)|吸\d(?:下|"
+            r"\binhal(?:e|ing)\b|\bbreathe (?:it|the medicine|this) in\b|\bbreathe in (?:the|it)\b|吸入(?!性)|吸\d(?:下|"
             r"喷|口)|用嘴(?:巴)?吸|吸(?:进|到)肺"
         ),
     ),
@@ -658,9 +686,12 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(
             r"\b(?:apply|rub|spread|smear|dab|massage)\b(?!ing? for)(?=[^.;]{0,40}\b(?:skin|"
             r"rash|area|joint|knee|back|arm|leg|hands?|face|patch|wound|spot)\b)"
-            r"|\b(?:rub|spread|smear|dab|massage|slap|slather|smooth)\w*\b[^.;]{0,40}\b(?:cheeks?|neck|forehead|"
-            r"elbows?|feet|toes|wrinkles|chest|tummy|lips|scalp)\b|(?:抹|涂|敷)[^,。;]{0,5}(?:脸|脖子|手|脚|腿|额|"
-            r"膝|背|肚皮|太阳穴)|\bon(?:to)? (?:the|your) (?:skin|rash|affected area|wound)\b|涂(?:抹|在|于|到|上|"
+            r"|\b(?:rub|spread|smear|dab|massage|slap|slather|"
+            r"smooth)\w*\b[^.;]{0,40}\b(?:cheeks?|neck|forehead|"
+            r"elbows?|feet|toes|wrinkles|chest|tummy|lips|scalp)\b|(?:抹|涂|"
+            r"敷)[^,。;]{0,5}(?:脸|脖子|手|脚|腿|额|"
+            r"膝|背|肚皮|太阳穴)|\bon(?:to)? (?:the|your) (?:skin|rash|affected area|wound)\b|"
+            r"涂(?:抹|在|于|到|上|"
             r"一涂)|抹一抹|(?:皮肤|手|腿|肚皮|患部)上[涂抹擦]|抹(?:在|于|到|上)|擦(?:在|于|到)|"
             r"敷(?:在|于)|外用|外擦"
         ),
@@ -669,7 +700,8 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "rectal",
         re.compile(
-            r"\b(?:in|into|up)(?: (?:your|the|his|her))? (?:rectum|anus|bottom|back passage|behind|backside|bum)\b|"
+            r"\b(?:in|into|up)(?: (?:your|the|his|her))? (?:rectum|anus|bottom|back passage|"
+            r"behind|backside|bum)\b|"
             r"[推挤放送](?:在|进|到|入)(?:肛门|直肠|屁股)|"
             r"\brectally\b|\b(?:as|like) (?:an? )?suppositor|塞(?:在|入|进|"
             r"到)*[^,。;]{0,2}(?:肛门|直肠|屁股|屁眼)|肛门(?:内|里)?(?:塞|放|给)|肛塞|塞肛"
@@ -678,7 +710,8 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "vaginal",
         re.compile(
-            r"下面[^,。;]{0,4}(?:挤|塞|抹|放)[^,。;]{0,2}进|\b(?:in|into)(?: (?:your|the))? vagina\b|\bvaginally\b|塞(?:在|入|进|"
+            r"下面[^,。;]{0,4}(?:挤|塞|抹|放)[^,。;]{0,2}进|\b(?:in|into)(?: (?:your|"
+            r"the))? vagina\b|\bvaginally\b|塞(?:在|入|进|"
             r"到)*[^,。;]{0,2}阴道|阴道(?:内|里)?(?:塞|放|给)"
         ),
     ),
@@ -695,8 +728,10 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
         "intravenous",
         re.compile(
             r"\b(?:in|into|through)(?: (?:your|the|a))? vein\b|\bintravenous(?:ly)?\b|"
-            r"(?:打|注|推|戳|扎|刺)[^,。;]{0,6}(?:血管|点滴管|点滴线|输液管)|血管(?:直接)?[打推戳扎]|"
-            r"\b(?:push|inject|run|squirt|put|flush)\w*\b[^.;]{0,24}\b(?:drip(?: line)?|iv|line|cannula)\b|"
+            r"(?:打|注|推|戳|扎|刺)[^,。;]{0,6}(?:血管|点滴管|点滴线|输液管)|"
+            r"血管(?:直接)?[打推戳扎]|"
+            r"\b(?:push|inject|run|squirt|put|flush)\w*\b[^.;]{0,24}\b(?:drip(?: line)?|iv|line|"
+            r"cannula)\b|"
             r"静脉(?:注射|输注|点滴)|(?:打|注射?|推)(?:在|到|进|入)[^,。;]{0,3}(?:静脉|血管)|"
             r"打点滴|\biv "
             r"(?:drip|push|line)\b"
@@ -728,7 +763,8 @@ _LABEL_ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "topical",
         re.compile(
-            r"topical|(?<![a-z])ext(?![a-z])|external|(?<!under the )skin(?! test)|(?<!sub)(?<!per)cutaneous|外用|涂|擦|患部|皮肤"
+            r"topical|(?<![a-z])ext(?![a-z])|external|(?<!under the )skin(?! test)|"
+            r"(?<!sub)(?<!per)cutaneous|外用|涂|擦|患部|皮肤"
         ),
     ),
     (
@@ -834,7 +870,8 @@ def routes_agree(label: frozenset[str], said: str) -> bool:
 
 _HALF_EACH = re.compile(r"(?<=[一1每])次半(?=[颗粒片锭包个汤茶匙])")
 _NEIGHBOURS = re.compile(
-    r"(?<![十百千\d一二三四五六七八九第])(一(?=[二两])|二(?=三)|两(?=三)|三(?=[四五])|四(?=五)|五(?=六)|六(?=七)|七(?=八)|八(?=九))"
+    r"(?<![十百千\d一二三四五六七八九第])(一(?=[二两])|二(?=三)|两(?=三)|三(?=[四五])|四(?=五)|"
+    r"五(?=六)|六(?=七)|七(?=八)|八(?=九))"
     r"([二两三四五六七八九])(?=个?(?:次|回|趟|颗|粒|片|滴|下|喷|遍|针|包|小时|天))"
 )
 """七八回 is seven or eight times, not seventy-eight."""
@@ -854,9 +891,13 @@ _FRACTION = re.compile(
     r"sachet|包))"
 )
 _WEEKLY_TIMES = re.compile(r"(?<=[周月期拜])([两二三四五六七])(?=次)")
-_POINT = re.compile(r"(?<![\d.])(\d+|[一二两三四五六七八九十])点([零一二三四五六七八九])(?=西西|毫升|毫克|公克|单位|颗|粒|片|cc|ml|mg)")
+_POINT = re.compile(
+    r"(?<![\d.])(\d+|[一二两三四五六七八九十])点([零一二三四五六七八九])(?=西西|毫升|毫克|公克|"
+    r"单位|颗|粒|片|cc|ml|mg)"
+)
 _MORE_COUNTED = re.compile(
-    r"([一二两三四五六七八九])(?=(?:张|格|管|颗|粒|片|锭|包|支|针)(?!十))|([一两二三四五])(?=整?(?:整颗|整粒|整片|整锭|大颗|小颗|份|餐))|([两二三四五])(?=(?:份|餐|"
+    r"([一二两三四五六七八九])(?=(?:张|格|管|颗|粒|片|锭|包|支|针|西西|毫升|毫克|单位|滴|喷)(?!十))|"
+    r"([一两二三四五])(?=整?(?:整颗|整粒|整片|整锭|大颗|小颗|份|餐))|([两二三四五])(?=(?:份|餐|"
     r"大颗|小颗|整颗|粒药|种剂量|剂量|次份|次的))"
 )
 
@@ -869,8 +910,9 @@ def _finish_numbers(text: str) -> str:
     text = _PERCENT.sub(lambda m: f"{m[1] or f'{chinese_value(m[2]) or 0:g}'}%", text)
     text = _MORE_COUNTED.sub(lambda m: f"{chinese_value(next(filter(None, m.groups()))):g}", text)
     text = _POINT.sub(
-        lambda m: f"{float(m[1]) if m[1].isdigit() else chinese_value(m[1]):g}."
-        f"{chinese_value(m[2]):g}",
+        lambda m: (
+            f"{float(m[1]) if m[1].isdigit() else chinese_value(m[1]):g}.{chinese_value(m[2]):g}"
+        ),
         text,
     )
     return _FRACTION.sub(lambda m: f"{int(m[1] or 0) + int(m[2]) / int(m[3]):g}", text)

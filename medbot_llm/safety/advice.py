@@ -171,6 +171,13 @@ def _is_labelled(act: Act, said: str, sentence: Sentence, targets: Sequence[Labe
         apart = [float(h) for h in _HOURS.findall(sentence.text)]
         times = [facts.schedule.times_high for facts in targets if facts.schedule.per_day]
         return bool(apart and times) and min(apart) * 1.05 >= 24 / max(min(times), 1 / 30)
+    if (
+        act.family in ("stop-medicine", "change-dose")
+        and re.search(r"othermed|异药", said)
+        and re.search(r"apart|\bhours|隔|错开", sentence.text)
+    ):
+        # Another medicine that is kept apart in time.
+        return True
     if act.family == "stop-medicine" and any(facts.is_single for facts in targets):
         return re.search(r"finished|done|last|好了|完", said) is not None
     if act.family == "change-dose":

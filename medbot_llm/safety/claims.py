@@ -23,9 +23,9 @@ from typing import Any
 import yaml
 
 try:
-    from re import _parser  # type: ignore[attr-defined]
+    from re import _parser  # type: ignore[attr-defined, unused-ignore]
 except ImportError:  # Python 3.10
-    import sre_parse as _parser  # type: ignore[no-redef]
+    import sre_parse as _parser  # type: ignore[no-redef, unused-ignore]
 
 from medbot_llm.domain import Language
 from medbot_llm.domain import MedbotError

@@ -49,7 +49,8 @@ _AT_MOST = re.compile(
 )
 _PER_DAY_AFTER = re.compile(
     r"^\s*(?:altogether |in total )?(?:(?:a|per|each|every|/) ?(?:single )?day\b(?! (?:after|"
-    r"before|with))|daily\b|(?:over|across|through|in|all) (?:the|each) day\b|(?:in|within|over|for) (?:any )?(?:24 hours|(?:a|one|1) day|a 24)|/ "
+    r"before|with))|daily\b|(?:over|across|through|in|all) (?:the|each) day\b|(?:in|within|over|"
+    r"for) (?:any )?(?:24 hours|(?:a|one|1) day|a 24)|/ "
     r"?(?:天|日)|每(?:天|日))"
 )
 _PER_DAY_BEFORE = re.compile(
@@ -119,51 +120,78 @@ _ONLY_NEED = re.compile(
     r"再)?(?:吃|服用|服|使用|用)"
 )
 _ON_DEMAND = re.compile(
-    r"\b(?:any ?time|every time|each time|whenever)\b[^.;]{0,10}\b(?:it|you|your|the|he|she|his|her)\b[^,.;]{0,24}"
+    r"\b(?:any ?time|every time|each time|whenever)\b[^.;]{0,10}\b(?:it|you|your|the|he|she|his|"
+    r"her)\b[^,.;]{0,24}"
     r"|\bas often as\b[^,.;]{0,20}|\bno (?:set|fixed) times?\b"
-    r"|(?:想吐|恶心|喘|痛|疼|痒|鼻子?塞了?|鼻塞|抖|烧起?来?|晕|心慌|难受|不舒服|发作|睡不着|咳)(?:的?时候?|起来|了|1次)*"
-    r"(?:就|便)(?:直接|先|马上)?(?:吃|吞|喷|塞|吸|喂|打|滴|抹|擦|含|贴|喝|点)"
-    r"|(?:喘|痛|疼|痒|塞|抖|烧|晕|咳|发作)(?:的?时候?|起来)(?:再|才)?(?:吸|喷|吃|滴|吞|打|擦)[^,。;]{0,6}(?:就行|就好|即可|就够|就可以)"
+    r"|(?:想吐|恶心|喘|痛|疼|痒|鼻子?塞了?|鼻塞|抖|烧起?来?|晕|心慌|难受|不舒服|发作|睡不着|"
+    r"咳)(?:的?时候?|起来|了|1次)*"
+    r"(?:就|便)(?:直接|先|马上)?(?:吃|吞|喷|塞|吸|喂|打|滴|抹|擦|含|贴|喝|点)(?!.{0,3}(?:糖|水|"
+    r"果汁|东西|饭))"
+    r"|(?:喘|痛|疼|痒|塞|抖|烧|晕|咳|发作)(?:的?时候?|起来)(?:再|才)?(?:吸|喷|吃|滴|吞|打|"
+    r"擦)[^,。;]{0,6}(?:就行|就好|即可|就够|就可以)"
     r"|(?:没|不)(?:犯|痛|疼|喘|痒|咳|烧|发作)(?:的?时候?)?(?:就|便)?(?:不用|甭|不必|免|别)(?!停)"
 )
 """Taken as symptoms come and go, of a medicine that is taken by the clock."""
 _NO_LIMIT = re.compile(
-    r"不用(?:看|数|算|管|记|等)(?:时间|间隔|几|次数)|没有?(?:什么)?间隔|想[吃喷吸打滴](?:几|多少)|爱[吃喷吸打](?:几|多少)|"
-    r"\b(?:no limit|no need to (?:count|wait|watch the clock|time)|don't (?:count|watch the clock|time)|never mind the "
+    r"不用(?:看|数|算|管|记|等)(?:时间|间隔|几|次数)|没有?(?:什么)?间隔|想[吃喷吸打滴](?:几|"
+    r"多少)|爱[吃喷吸打](?:几|多少)|"
+    r"\b(?:no limit|no need to (?:count|wait|watch the clock|time)|don't (?:count|"
+    r"watch the clock|time)|never mind the "
     r"(?:clock|time|gap)|as (?:many|often) (?:times )?as you)\b"
 )
 _SOON_AGAIN = re.compile(
-    r"\b(?:only |just |even )?(?P<n>\d+|an|a|half an) (?:or (?:\d+|two) )?hours?(?: or (?:\d+|two))? (?:later|after|on)\b"
+    r"\b(?:only |just |even )?(?P<n>\d+|an|a|half an) (?:or (?:\d+|two) )?hours?(?: or (?:\d+|"
+    r"two))? (?:later|after|on)\b"
 )
 _NEXT_DOSE = re.compile(r"\b(?:next|another|again|second|more)\b")
 _ONCE_ONLY = re.compile(
-    r"\b(?:nothing (?:more|else)|no more|that's (?:you|it) done|that is (?:the lot|it|all)|that's (?:the lot|it|"
-    r"all)|done|let (?:it|the \w+) alone)\b[^.;]{0,12}\b(?:till|until)\b[^.;]{0,12}\b(?:next|tomorrow|this time|morning)\b"
-    r"|\b(?:only|just|once)\b(?! more)(?: the one| one| 1| \w+){0,3} (?:at|before|ahead of|of a|in the|on|with) (?:your )?"
+    r"\b(?:nothing (?:more|else)|no more|that's (?:you|it) done|that is (?:the lot|it|all)|"
+    r"that's (?:the lot|it|"
+    r"all)|done|let (?:it|the \w+) alone)\b[^.;]{0,12}\b(?:till|until)\b[^.;]{0,12}\b(?:next|"
+    r"tomorrow|this time|morning)\b"
+    r"|\b(?:only|just|once)\b(?! more)(?: the one| one| 1| \w+){0,3} (?:at|before|ahead of|of a|"
+    r"in the|on|with) (?:your )?"
     r"(?:bed(?:time)?|supper|dinner|morning|waking|noon|night|breakfast|lunch|evening)\b(?! and)"
-    r"|\b(?:before you sleep|at bedtime|at night|in the morning|once) (?:is|will be|should be) (?:enough|plenty|all)"
-    r"|\b(?:will see to it|covers? (?:the whole|you for the) day|does? (?:you )?for the (?:whole )?day|lasts? (?:you )?all day)\b"
-    r"|(?:睡前|临睡前?|早上|晚上|早餐后?|晚餐后?|中午|起床)[^,。;]{0,5}(?:吃|打|喷|滴|擦|抹|吞|塞)?1?(?:次|回|颗|粒|针|滴|下)?"
-    r"(?:吃|打|喷|滴)?(?:就好|就够|就行|就可以|就顶|即可|便可|足够)"
-    r"|(?:只|就)(?:要|用|需要?|在)?(?:睡前|临睡前?|早上|晚上|中午|晚餐|早餐)[^,。;]{0,8}(?:吃|打|喷|滴|擦|抹|塞|1)"
+    r"|\b(?:before you sleep|at bedtime|at night|in the morning|once) (?:is|will be|"
+    r"should be) (?:enough|plenty|all)"
+    r"|\b(?:will see to it|covers? (?:the whole|you for the) day|"
+    r"does? (?:you )?for the (?:whole )?day|lasts? (?:you )?all day)\b"
+    r"|(?:睡前|临睡前?|早上|晚上|早餐后?|晚餐后?|中午|起床)[^,。;]{0,5}(?:吃|打|喷|滴|擦|抹|吞|"
+    r"塞)?1?(?:次|回|颗|粒|针|滴|下)?"
+    r"(?:吃|打|喷|滴)?(?:就好|就够|就行|就可以(?=$|[,。;!了])|就顶|即可|便可|足够)"
+    r"|(?:只|就)(?:要|用|需要?|在)?(?:睡前|临睡前?|早上|晚上|中午|晚餐|早餐)[^,。;]{0,8}(?:吃|"
+    r"打|喷|滴|擦|抹|塞|1)"
     r"|1(?:天|日)(?:只要?|就)(?:吃|要|用)?1(?:个|颗|粒|次|回)|顶1天|撑1天|管1天"
 )
 """Once a day, by what is said of the rest of it."""
 _CLOCK_LIST = re.compile(
-    r"\bat (?:\d{1,2}|noon|midnight)(?:,? (?:and |then |at |and then |again )*(?:at )?(?:\d{1,2}|noon|midnight)\b){1,5}"
+    r"\bat (?:\d{1,2}|noon|midnight)(?:,? (?:and |then |at |and then |"
+    r"again )*(?:at )?(?:\d{1,2}|noon|midnight)\b){1,5}"
 )
 _ALL_TOGETHER = re.compile(
-    r"(?:\b(?:both|together|in all|altogether|in total|the \d+ of them)\b[^.;]{0,30}(?:mak|com|add|giv|is|are|total)|"
+    r"(?:\b(?:both|together|in all|altogether|in total|the \d+ of them)\b[^.;]{0,30}(?:mak|com|"
+    r"add|giv|is|are|total)|"
     r"(?:加起来|总共|合计|一共|合起来)[^,。;]{0,6})[^.;,。]{0,14}$"
 )
 _SIDES = (
-    (re.compile(r"\bleft\b|左"), re.compile(r"\bright\b(?! (?:now|away|after|before|before|in|into|through|as|there|up|down|at|out|on))|右"),
-     "left"),
-    (re.compile(r"\bright\b(?! (?:after|before))|右"), re.compile(r"\bleft\b(?! (?:over|in|out|behind|off|on the|for))|左"), "right"),
+    (
+        re.compile(r"\bleft\b|左"),
+        re.compile(
+            r"\bright\b(?! (?:now|away|after|before|before|in|into|through|as|there|up|down|at|"
+            r"out|on))|右"
+        ),
+        "left",
+    ),
+    (
+        re.compile(r"\bright\b(?! (?:after|before))|右"),
+        re.compile(r"\bleft\b(?! (?:over|in|out|behind|off|on the|for))|左"),
+        "right",
+    ),
 )
 _BOTH_SIDES = re.compile(r"\b(?:both|each)\b|双|两|2(?:侧|边|眼|耳)|每侧")
 _BODY = re.compile(
-    r"^[^,.;。，；]{0,8}(?:eyes?|ears?|knee|arm|leg|hand|foot|side|nostril|elbow|shoulder|shin|hip|ankle|cheek|one\b|眼|耳|膝|"
+    r"^[^,.;。，；]{0,8}(?:eyes?|ears?|knee|arm|leg|hand|foot|side|nostril|elbow|shoulder|shin|"
+    r"hip|ankle|cheek|one\b|眼|耳|膝|"
     r"手|脚|腿|边|侧|鼻|肩|肘|踝|小腿)"
 )
 _TURNED = re.compile(r"头|head|lie|lying|侧躺|躺|tilt|朝|转|倒")
@@ -228,8 +256,10 @@ class Statements:
             if start < done:
                 continue
             latin = not _HAN.search(whole)
-            name = (FOREIGN_LATIN, FOREIGN_HAN)[not latin] if is_foreign else (
-                "the medicine" if latin else "这药"
+            name = (
+                (FOREIGN_LATIN, FOREIGN_HAN)[not latin]
+                if is_foreign
+                else ("the medicine" if latin else "这药")
             )
             before = whole[done:start]
             if latin and not is_foreign:
@@ -266,6 +296,12 @@ class Statements:
         ):
             return tuple(self.facts.labels[i] for i in following[2])
         index = bisect_right(self._starts, start) - 1
+        if index < 0 and re.search(r"\band\b|[,;]|和|跟", text[end : self._starts[0]]):
+            # "One water tablet in the morning and one atorvastatin …": the first is not named.
+            named = {owner for _, _, owners in self.mentions for owner in owners}
+            others = [f for i, f in enumerate(self.facts.labels) if i not in named]
+            if others:
+                return tuple(others)
         mention = self.mentions[max(index, 0)]
         owners = set(mention[2])
         # "A and B, one tablet each" speaks of both.
@@ -279,7 +315,9 @@ class Statements:
         return tuple(self.facts.labels[i] for i in sorted(owners))
 
 
-_APART_SAID = re.compile(r"^[^,。;]{0,4}(?:错开|分开|隔开|相隔)|^ (?:are|should be|must be) (?:taken )?apart")
+_APART_SAID = re.compile(
+    r"^[^,。;]{0,4}(?:错开|分开|隔开|相隔)|^ (?:are|should be|must be) (?:taken )?apart"
+)
 
 
 def check_amounts(statements: Statements) -> Verdict:
@@ -331,14 +369,20 @@ def check_amounts(statements: Statements) -> Verdict:
 
 
 _BARE_DOSE = re.compile(
-    r"\b(?:make (?:it|that|this|tonight|today)|go for|dial(?:led)?|set|draw|turn|put|pop|insert|squirt|spray|drip|inject|"
-    r"jab|press|push|give (?:him|her|it|yourself|them)|knock back|gulp|crunch|up to the|start with|begin with|call it|have|take)\b"
-    r"(?: (?:it|them|the|dial|pen|up|in|to|yourself|just|another|an extra|all|syringe|a|full|at)){0,4} (?P<n>\d+(?:\.\d+)?)(?!\.?\d)"
-    r"(?= (?:of (?:them|these|those)|each time|each|in|now|and|line|mark|clicks?|goes|squirts?|blobs?|instead|tonight|today|this|at|"
-    r"every|with|for (?:a|the|now|good)|one after|then|or|straight)\b|[,.;!]|$)(?! (?:in (?:the|a) (?:few|row)|at \d|and a half|or \d+ "
+    r"\b(?:make (?:it|that|this|tonight|today)|go for|dial(?:led)?|set|draw|turn|put|pop|insert|"
+    r"squirt|spray|drip|inject|"
+    r"jab|press|push|give (?:him|her|it|yourself|them)|knock back|gulp|crunch|up to the|"
+    r"start with|begin with|call it|have|take)\b"
+    r"(?: (?:it|them|the|dial|pen|up|in|to|yourself|just|another|an extra|all|syringe|a|full|"
+    r"at)){0,4} (?P<n>\d+(?:\.\d+)?)(?!\.?\d)"
+    r"(?= (?:of (?:them|these|those)|each time|each|in|now|and|line|mark|clicks?|goes|squirts?|"
+    r"blobs?|instead|tonight|today|tomorrow|this|at|under|"
+    r"every|with|for (?:a|the|now|good)|one after|then|or|straight)\b|[,.;!]|$)(?! (?:in (?:the|"
+    r"a) (?:few|row)|at \d|and a half|or \d+ "
     r"(?:min|hour|day|week)))"
     r"|\b(?P<n2>\d+) (?:each|every) time\b"
-    r"|(?:拿|取|倒|转到?|调到|打到|打|按|挤|滴|塞|来|吃|吞)(?P<n3>\d+(?:\.\d+)?)(?:个|格|坨|口|管|份)(?=[,。;!]|就|才|最|$|进|下去)"
+    r"|(?:拿|取|倒|转到?|调到|打到|打|按|挤|滴|塞|来|吃|吞)(?P<n3>\d+(?:\.\d+)?)(?:个|格|坨|口|"
+    r"管|份)(?=[,。;!]|就|才|最|$|进|下去)"
 )
 
 
@@ -479,9 +523,11 @@ def _check_rhythm(statements: Statements) -> Verdict:
         return statements.about(match.start(), match.end())
 
     for match in _NO_LIMIT.finditer(text):
-        if statements.about(match.start(), match.end()) and not sentence.is_question(
-            match.start()
-        ) and not sentence.is_forbidden(match.start(), match.end()):
+        if (
+            statements.about(match.start(), match.end())
+            and not sentence.is_question(match.start())
+            and not sentence.is_forbidden(match.start(), match.end())
+        ):
             return Verdict("wrong_frequency", f"{match[0].strip()}: the label says how often")
     for match in _ON_DEMAND.finditer(text):
         labels = stated(match)
@@ -489,9 +535,16 @@ def _check_rhythm(statements: Statements) -> Verdict:
             return Verdict("wrong_frequency", f"{match[0].strip()}: the label says regularly")
     for match in _ONCE_ONLY.finditer(text):
         labels = stated(match)
-        if labels and all(
-            f.schedule.times_low >= 2 - EPSILON and not f.schedule.as_needed for f in labels
-        ) and not _OTHER_TIMES.search(text[: match.start()]):
+        if (
+            labels
+            and all(
+                f.schedule.times_low >= 2 - EPSILON and not f.schedule.as_needed for f in labels
+            )
+            and not (
+                _OTHER_TIMES.search(text[: match.start()])
+                or _SLOT_WORD.search(text[match.end() :])
+            )
+        ):
             return Verdict("wrong_frequency", f"{match[0].strip()}: the label says more often")
     for match in _SOON_AGAIN.finditer(text):
         labels = stated(match)
@@ -499,13 +552,17 @@ def _check_rhythm(statements: Statements) -> Verdict:
         if (
             labels
             and _NEXT_DOSE.search(text)
-            and all(f.schedule.per_day and 24 / hours > f.schedule.times_high * 1.05 for f in labels)
+            and all(
+                f.schedule.per_day and 24 / hours > f.schedule.times_high * 1.05 for f in labels
+            )
         ):
             return Verdict("wrong_frequency", f"{match[0].strip()}: closer than the label")
     for match in _CLOCK_LIST.finditer(text):
         labels = stated(match)
         said = len(re.findall(r"\d{1,2}|noon|midnight", match[0]))
-        if labels and all(f.schedule.per_day and f.schedule.times_high < said - 0.5 for f in labels):
+        if labels and all(
+            f.schedule.per_day and f.schedule.times_high < said - 0.5 for f in labels
+        ):
             return Verdict("wrong_frequency", f"{match[0].strip()}: more often than the label")
     if statements.facts.labels and all(f.is_single for f in statements.targets):
         for match in _REPEATED.finditer(text):
@@ -524,15 +581,24 @@ def _is_of_something_else(clause: str, statements: Statements) -> bool:
 
 
 _HANDED_OUT = re.compile(
-    r"\b(?:take|use) (?:it|this|your (?:medicine|tablet))|\bhands? you\b|\bround with (?:it|this|them)\b|"
-    r"\bgives? (?:you )?(?:it|this|the next|another)\b|\bthe next (?:one|of these|dose)\b|吃药|服药"
+    r"\b(?:take|use) (?:it|this|your (?:medicine|tablet))|\bhands? you\b|\bround with (?:it|"
+    r"this|them)\b|"
+    r"\bgives? (?:you )?(?:it|this|the next|another)\b|\bthe next (?:one|of these|dose)\b|吃药|"
+    r"服药"
+)
+_SLOT_WORD = re.compile(
+    r"早上|早餐|中午|晚上|晚餐|睡前|\b(?:and|again|then)\b[^.;]{0,24}\b(?:morning|noon|lunch|"
+    r"evening|dinner|"
+    r"night|bed(?:time)?)\b"
 )
 _OTHER_TIMES = re.compile(
-    r"漏|忘|\b(?:miss|missed|forgot|forgotten|skipped)\b|\b(?:and|again|also|then|other|plus)\b[^.;]{0,24}\b(?:morning|noon|lunch|evening|night|dinner|bed)|再|也|和|跟|还有|"
+    r"漏|忘|\b(?:miss|missed|forgot|forgotten|skipped)\b|\b(?:and|again|also|then|other|"
+    r"plus)\b[^.;]{0,24}\b(?:morning|noon|lunch|evening|night|dinner|bed)|再|也|和|跟|还有|"
     r"另|早上[^。]*晚|晚上[^。]*早"
 )
 _REPEATED = re.compile(
-    r"\b(?:each|every) (?:night|day|morning|evening|week|\d+ hours)\b|\bdaily\b|\bfor (?:a|\d+) (?:fortnight|week|days)|"
+    r"\b(?:each|every) (?:night|day|morning|evening|week|\d+ hours)\b|\bdaily\b|\bfor (?:a|"
+    r"\d+) (?:fortnight|week|days)|"
     r"每(?:天|日|晚|早|周|\d小时)|天天|\d+天"
 )
 
@@ -657,7 +723,11 @@ def check_routes(statements: Statements) -> Verdict:
     verdict = _check_side(statements)
     if verdict.blocked:
         return verdict
-    for pattern, allowed in ((_TUBE, "may_be_crushed"), (_CHEW, "may_be_chewed"), (_DISSOLVE, "may_be_dissolved")):
+    for pattern, allowed in (
+        (_TUBE, "may_be_crushed"),
+        (_CHEW, "may_be_chewed"),
+        (_DISSOLVE, "may_be_dissolved"),
+    ):
         for match in pattern.finditer(sentence.text):
             if states_nothing(sentence, match.start(), match.end()):
                 continue
@@ -684,7 +754,7 @@ def _check_side(statements: Statements) -> Verdict:
                 rest = sentence.text[match.end() :]
                 if not _BODY.match(rest) or states_nothing(sentence, match.start(), match.end()):
                     continue
-                if _TURNED.search(sentence.text[max(0, match.start() - 6) : match.start()]):
+                if _TURNED.search(sentence.before(match.start())):
                     continue
                 if label in statements.about(match.start(), match.end()):
                     return Verdict("wrong_route", f"{match[0]}: the label says {side}")

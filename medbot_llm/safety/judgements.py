@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from medbot_llm.domain import PatientGroup
@@ -81,6 +82,8 @@ def topics() -> Topics:
 
 
 _OTHER_TABLES = frozenset({"purpose", "food_clash", "label_clash"})
+PAIRS_KEPT = 512
+"""What was found of so many combinations is kept; a ward asks for the same ones."""
 FOODS = (
     "alcohol",
     "grapefruit",
@@ -272,13 +275,13 @@ def _check_left_alone(sentence: Sentence, indications: str) -> Verdict:
     known = topics()
     text = sentence.text
     sign = known["grave"].search(text)
-    if sign is None or sign[0] in indications or known["caution"].search(text):
+    if sign is None or sign[0] in indications:
+        return Verdict()
+    if known["caution"].search(text) and not known["emergency.put_off"].search(text):
         return Verdict()
     if sentence.is_question(sign.start()) or "?" in sentence.clause(len(text) - 1):
         return Verdict()
-    if sentence.is_forbidden(sign.start(), sign.end()) or sentence.is_negated(
-        sign.start(), 12, 3
-    ):
+    if sentence.is_forbidden(sign.start(), sign.end()) or sentence.is_negated(sign.start(), 12, 3):
         return Verdict()
     return Verdict("false_reassurance_emergency", f"{sign[0]}: nobody is sent for")
 
@@ -292,6 +295,9 @@ _STILL_TAKE = re.compile(
 """To go on although the complaint has gone is what labels ask for."""
 
 
+_BLOOD_TEST = re.compile(r"\b(?:check|test|take|draw)\w* (?:your|the|some) blood\b")
+
+
 def _check_brushed_off(sentence: Sentence) -> Verdict:
     """Find any complaint that is not to be told, or lived with."""
     known = topics()
@@ -299,7 +305,7 @@ def _check_brushed_off(sentence: Sentence) -> Verdict:
     complaint = known["emergency.complaint"].search(text)
     if complaint is None or known["emergency.mild"].search(text) or _calls_help(sentence):
         return Verdict()
-    if _STILL_TAKE.search(text):
+    if _STILL_TAKE.search(text) or _BLOOD_TEST.search(text):
         return Verdict()
     for match in known["emergency.brushed_off"].finditer(text):
         if sentence.is_question(match.start()) or _is_negated(sentence, match):
@@ -339,6 +345,7 @@ class Combinations:
     def __init__(self, formulary: Formulary | None, interactions: Interactions | None) -> None:
         self._formulary = formulary
         self._interactions = interactions
+        self._has_findings = lru_cache(PAIRS_KEPT)(self._look_for)
 
     def check(self, sentence: Sentence, statements: Statements) -> Verdict:
         """Find a food, activity or condition that is allowed against label or formulary."""
@@ -355,6 +362,8 @@ class Combinations:
             return Verdict("contradicts_interaction", match[0].strip())
         for food in FOODS:
             for match in known[f"food.{food}"].finditer(text):
+                if _APART.search(sentence.clause(match.start())) and OKAY not in text:
+                    continue
                 if not self._is_allowed(sentence, match, food in _ALLOWED_BY_MENTION):
                     continue
                 label = self._refusal(food, match[0], statements)
@@ -436,9 +445,17 @@ class Combinations:
         return None
 
     def _finds(self, drugs: list[str], **others: list[str]) -> bool:
+        return self._has_findings(
+            tuple(sorted(drugs)), tuple((key, tuple(value)) for key, value in others.items())
+        )
+
+    def _look_for(
+        self, drugs: tuple[str, ...], others: tuple[tuple[str, tuple[str, ...]], ...]
+    ) -> bool:
         if self._interactions is None:
             return False
-        return bool(self._interactions.check(drugs, **others).findings)
+        given = {key: list(value) for key, value in others}
+        return bool(self._interactions.check(list(drugs), **given).findings)
 
     def allergy_ids(self, text: str) -> frozenset[str]:
         """Allergy groups and medicines that a chart's words name."""
@@ -491,7 +508,10 @@ class Combinations:
                 framed = is_harmless(sentence, start, end, _CLAIM_FRAMES)
             if framed:
                 continue
-            if statements.facts.is_known_to_have(written) and _is_careful(sentence):
+            if _is_careful(sentence) and (
+                statements.facts.is_known_to_have(written)
+                or (medicine is not None and self._is_listed(medicine, statements))
+            ):
                 continue
             if together and (
                 take
@@ -519,6 +539,11 @@ class Combinations:
             medicine = self._formulary.find(match[0]) if self._formulary is not None else None
             return self._combined(match[0], medicine, statements)
         return self._check_purpose(sentence, statements)
+
+    def _is_listed(self, medicine: Medicine, statements: Statements) -> bool:
+        """Whether a medicine belongs to the allergies of the task."""
+        groups = self.allergy_ids(statements.facts.allergies)
+        return bool(groups & {medicine.id, *medicine.ingredients, *medicine.allergy_groups})
 
     def _combined(
         self, written: str, medicine: Medicine | None, statements: Statements
@@ -819,7 +844,9 @@ def check_allergy(
         if combinations.is_of_allergy(what, statements.targets):
             return Verdict("contradicts_allergy", match[0].strip())
     verdict = _check_allergen_allowed(sentence, statements)
-    return verdict if verdict.blocked else _check_allergen_waved(sentence, statements, combinations)
+    return (
+        verdict if verdict.blocked else _check_allergen_waved(sentence, statements, combinations)
+    )
 
 
 def _check_allergen_waved(
@@ -853,7 +880,8 @@ def _check_allergen_waved(
 
 
 _REACTION_WORD = re.compile(
-    r"allerg|过敏|rash|hives|anaph|react|疹|after|severe|mild|known|unknown|swell|facial|throat|attack|"
+    r"allerg|过敏|rash|hives|anaph|react|疹|after|severe|mild|known|unknown|swell|facial|throat|"
+    r"attack|"
     r"bre?ath|stopped|collapse|休克|痒|气喘|发作|麻疹|水肿|血管"
 )
 

@@ -1,12 +1,17 @@
-"""The triage's second line: a linear model of character n-grams, for ways of speaking that no
-rule foresees.
+"""The triage's second line: learned models, for ways of speaking that no rule foresees.
 
 "The room keeps sliding" has no word that a rule could wait for, but a thousand other utterances
-make it look more like danger than like chat. It also counts the
-concepts and the cues of context that the rules know (`triage_rules.Reading`), so that what it
-learned of one word for the chest holds for the others. The model was trained by `make
-triage-train` on `data/triage/`; here are only its numbers (`resource/triage/second_line.npz`) and
-the few lines that apply them. It never decides alone: `fusion.py` joins it with the rules.
+make it look more like danger than like chat. Two models judge it, and a weighted sum of their
+logits is the judgement: a linear one of character n-grams, which knows phrases, and a small
+convolutional network over word vectors (`sentence_net.py`), which knows words that lie near known
+ones and what stands before what. Both also see the concepts and the cues of context that the rules
+know (`triage_rules.Reading`), so that what they learned of one word for the chest holds for the
+others. They were trained by `make triage-train` on `data/triage/`; here are only their numbers
+(`resource/triage/second_line.npz`) and the few lines that apply them. The second line never
+decides alone: `fusion.py` joins it with the rules.
+
+The network's word vectors are derived from the token embeddings of Qwen2.5-Coder-1.5B-Instruct
+(Alibaba Cloud, licence Apache-2.0).
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import io
 import json
 import math
 import re
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable
@@ -29,11 +35,14 @@ import numpy as np
 import numpy.typing as npt
 
 from medbot_llm.domain import MedbotError
+from medbot_llm.safety.sentence_net import ARRAYS as NET_ARRAYS
+from medbot_llm.safety.sentence_net import Marks
+from medbot_llm.safety.sentence_net import SentenceNet
 from medbot_llm.text.normal import canonical
 from medbot_llm.text.normal import with_digits
 
 FILE_NAME = "second_line.npz"
-FORMAT = 2
+FORMAT = 3
 
 HASH_BITS = 17
 """Features of the two urgency heads: 2 to this power."""
@@ -77,11 +86,13 @@ class SecondLine:
     Args:
         urgency: Weights, float, shape (2 ** HASH_BITS, 2): emergency, help.
         urgency_bias: Shape (2,).
-        calibration: Slope and offset of each head's logit, shape (2, 2).
+        calibration: For each head the weights of the linear model's logit and of the network's,
+            and an offset; shape (2, 3).
         category: Weights, shape (2 ** CATEGORY_BITS, number of categories).
         category_bias: Shape (number of categories,).
         categories: Their names.
         about: Where the numbers come from.
+        net: The network.
     """
 
     def __init__(
@@ -93,12 +104,14 @@ class SecondLine:
         category_bias: npt.NDArray[np.float32],
         categories: tuple[str, ...],
         about: dict[str, Any],
+        net: SentenceNet,
     ) -> None:
         self._urgency = urgency
         self._urgency_bias = urgency_bias
         self._calibration = calibration
         self._category = category
         self._category_bias = category_bias
+        self._net = net
         self.categories = categories
         self.about = about
         """Where the numbers come from, and under "fusion" how they are joined with the rules."""
@@ -120,27 +133,50 @@ class SecondLine:
                         "train it again with: make triage-train"
                     )
                 numbers = {name: stored[name].astype(np.float32) for name in _ARRAYS}
+                net = SentenceNet(
+                    str(stored["net_strings"]).split("\n"),
+                    about["marks"],
+                    {name: stored[f"net_{name}"] for name in NET_ARRAYS},
+                )
+                _check(numbers, len(about["categories"]))
+                categories = tuple(map(str, about["categories"]))
         except SecondLineError:
             raise
-        except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            IndexError,
+            EOFError,
+            NotImplementedError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             reason = " ".join(str(error).split())
             raise SecondLineError(f"{source}: can't be read: {reason}") from None
-        return cls(**numbers, categories=tuple(about["categories"]), about=about)
+        return cls(**numbers, categories=categories, about=about, net=net)
 
-    def judge(self, text: str, concepts: Iterable[str] = ()) -> Judgement:
+    def judge(self, text: str, concepts: Iterable[str] = (), marks: Marks = ()) -> Judgement:
         """Judge one utterance, in any of the languages.
 
         Args:
             text: What was said.
             concepts: What the rules' tables see in it, from `Reading.traits`.
+            marks: Where they see it, from `Reading.marks`.
         """
         indices, values = features(text, concepts)
         if not len(indices):
             return Judgement(0.0, 0.0, self.categories[0], -LARGEST_LOGIT, -LARGEST_LOGIT)
-        logits = values @ self._urgency[indices] + self._urgency_bias
-        logits = logits * self._calibration[:, 0] + self._calibration[:, 1]
+        linear = values @ self._urgency[indices] + self._urgency_bias
+        # Marks are places in the text as the rules read it, which is canonical.
+        scores_of_net = self._net.scores(text if marks else with_digits(canonical(text)), marks)
+        weights = self._calibration
+        logits = linear * weights[:, 0] + scores_of_net[:2] * weights[:, 1] + weights[:, 2]
         folded = indices & ((1 << CATEGORY_BITS) - 1)
-        scores = values @ self._category[folded] + self._category_bias
+        scores = log_softmax(values @ self._category[folded] + self._category_bias)
+        scores = scores + log_softmax(scores_of_net[2:])
         emergency, needed = (max(-LARGEST_LOGIT, min(LARGEST_LOGIT, float(x))) for x in logits)
         return Judgement(
             _probability(emergency),
@@ -149,6 +185,26 @@ class SecondLine:
             emergency,
             needed,
         )
+
+
+def log_softmax(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Make log probabilities of scores, along the last axis."""
+    scores = scores - scores.max(axis=-1, keepdims=True)
+    result: npt.NDArray[np.float32] = scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
+    return result
+
+
+def _check(numbers: dict[str, npt.NDArray[np.float32]], categories: int) -> None:
+    wanted = {
+        "urgency": (1 << HASH_BITS, 2),
+        "urgency_bias": (2,),
+        "calibration": (2, 3),
+        "category": (1 << CATEGORY_BITS, categories),
+        "category_bias": (categories,),
+    }
+    for name, shape in wanted.items():
+        if numbers[name].shape != shape:
+            raise ValueError(f"{name} has the shape {numbers[name].shape}, and {shape} is needed")
 
 
 _ARRAYS = ("urgency", "urgency_bias", "calibration", "category", "category_bias")

@@ -131,7 +131,7 @@ class SafetyTriage:
             if self._second_line is None or self._fusion is None or not _says_enough(window):
                 result = by_rules(evidence)
             else:
-                opinion = self._second_line.judge(window, reading.traits())
+                opinion = self._second_line.judge(window, reading.traits(), reading.marks())
                 result = self._fusion.decide(evidence, opinion)
             if _comes_before(result.severity, result.category, best.severity, best.category):
                 best = result
@@ -158,9 +158,10 @@ class SafetyTriage:
         """What the learned model says of the most alarming window; None without a model."""
         if self._second_line is None:
             return None
+        readings = [(w, self._rules.read(w)) for w in _windows(self._readable(text))]
         judgements = [
-            self._second_line.judge(window, self._rules.read(window).traits())
-            for window in _windows(self._readable(text))
+            self._second_line.judge(window, reading.traits(), reading.marks())
+            for window, reading in readings
         ]
         return max(judgements, key=lambda judgement: judgement.emergency)
 

@@ -250,6 +250,7 @@ _STUTTER = re.compile(r"([\u4e00-\u9fff])\1{2,}|\b(\w+)(?:[ ,]+\2\b){2,}")
 _FILLER = re.compile(r"\b(?:um+|uh+|er+m?|hmm+|uhm)\b[, ]*|[呃嗯喔欸诶唉](?![吐逆])[,]?")
 BLANK = "□"
 """What stands for a figure of speech; no pattern matches it."""
+_BLANKS = re.compile(f"{BLANK}+")
 
 
 def prepared(text: str) -> str:
@@ -631,6 +632,29 @@ class Reading:
         yield from (f"p:{one}+{other}" for one, other in combinations(concepts, 2))
         yield from (f"q:{cue}" for cue in cues)
         yield from (f"qc:{cue}+{one}" for cue in cues for one in concepts)
+
+    def marks(self) -> list[tuple[str, int, int]]:
+        """Where the tables see what they see, for the second line: name, start, end of concepts,
+        cues of context, figures of speech and signs."""
+        found = [
+            (f"c:{name}", *match.span())
+            for name in sorted(self.concepts)
+            for pattern in self._book._concepts[name].values()
+            for match in pattern.finditer(self.text)
+        ]
+        found.extend(
+            (f"q:{cue}", *match.span())
+            for tables in self._book._languages_of(self.text)
+            for cue in CUES
+            for pattern in getattr(tables, cue)
+            for match in pattern.finditer(self.text)
+        )
+        found.extend(("figure", *match.span()) for match in _BLANKS.finditer(self.text))
+        found.extend(
+            (f"s:{sign.severity or 'harmless'}", sign.start, sign.end) for sign in self.signs
+        )
+        # What only looks ahead marks the place at which it does.
+        return [(name, start, max(end, start + 1)) for name, start, end in found]
 
     def _readings(self) -> Iterator[Sign]:
         """Signs that are numbers: blood sugar 48, oxygen 82 %."""
