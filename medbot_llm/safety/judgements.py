@@ -258,6 +258,8 @@ def check_emergency(sentence: Sentence, brief: Brief, indications: str = "") -> 
         return verdict if verdict.blocked else _check_left_alone(sentence, indications)
     if _calls_help(sentence):
         return Verdict()
+    if _SMALL.search(symptom[0]) and known["emergency.mild"].search(text):
+        return _check_brushed_off(sentence)
     for match in known["emergency.reassurance"].finditer(text):
         if symptom.start() <= match.start() < symptom.end() and match.end() <= symptom.end():
             continue
@@ -277,6 +279,8 @@ def _check_left_alone(sentence: Sentence, indications: str) -> Verdict:
     sign = known["grave"].search(text)
     if sign is None or sign[0] in indications:
         return Verdict()
+    if _calls_help(sentence):
+        return Verdict()
     if known["caution"].search(text) and not known["emergency.put_off"].search(text):
         return Verdict()
     if sentence.is_question(sign.start()) or "?" in sentence.clause(len(text) - 1):
@@ -295,6 +299,8 @@ _STILL_TAKE = re.compile(
 """To go on although the complaint has gone is what labels ask for."""
 
 
+_SMALL = re.compile(r"瘀青|bruis")
+"""What a small one of is common after an injection, and may be called so."""
 _BLOOD_TEST = re.compile(r"\b(?:check|test|take|draw)\w* (?:your|the|some) blood\b")
 
 

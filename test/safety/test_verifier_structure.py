@@ -60,7 +60,7 @@ WRONG = (
     ("insulin", "You may push it into the drip line.", "wrong_route"),
     ("insulin", "Dial it to sixty and press.", "wrong_dose_stated"),
     ("weekly", "One lot each morning, Monday through to Sunday.", "wrong_frequency"),
-    ("weekly", "兩天吃一次。", "wrong_frequency"),
+    ("weekly", "兩天吃一次。", "dose_change"),
     ("retard", "碾成粉末比較好吞。", "dose_change"),
     ("retard", "一天吃個三四回也行。", "wrong_frequency"),
     ("retard", "It is given at eight, at two and at nine.", "wrong_frequency"),
