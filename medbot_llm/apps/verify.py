@@ -6,15 +6,11 @@ import argparse
 import time
 from typing import Any
 
-from medbot_llm.apps.json_lines import Record
 from medbot_llm.apps.json_lines import add_input
 from medbot_llm.apps.json_lines import read_records
 from medbot_llm.apps.json_lines import write_object
-from medbot_llm.domain import DeliveryTask
+from medbot_llm.apps.tasks import read_task
 from medbot_llm.domain import Language
-from medbot_llm.domain import Medication
-from medbot_llm.domain import PatientGroup
-from medbot_llm.domain import Scene
 from medbot_llm.knowledge.formulary import Formulary
 from medbot_llm.knowledge.interactions import Interactions
 from medbot_llm.safety.base import Brief
@@ -71,35 +67,3 @@ def _run(args: argparse.Namespace) -> int:
             }
         )
     return 0
-
-
-def read_task(record: Record, language: Language) -> DeliveryTask:
-    """Read a task as the check commands take it.
-
-    Raises:
-        InputError: A field has the wrong type or an unknown value.
-    """
-    return DeliveryTask(
-        task_id=record.text("task_id", ""),
-        scene=record.one_of("scene", Scene, Scene.WARD),
-        language=language,
-        patient_group=record.one_of("patient_group", PatientGroup, PatientGroup.ADULT),
-        spoken_name=record.text("spoken_name", ""),
-        medications=tuple(map(_medication, record.records("medications"))),
-        allergies=record.texts("allergies"),
-        conditions=record.texts("conditions"),
-        notes=record.text("notes", ""),
-    )
-
-
-def _medication(record: Record) -> Medication:
-    return Medication(
-        name=record.text("name", ""),
-        name_zh=record.text("name_zh", ""),
-        generic_name=record.text("generic_name", ""),
-        strength=record.text("strength", ""),
-        dose=record.text("dose", ""),
-        route=record.text("route", ""),
-        frequency=record.text("frequency", ""),
-        instructions=record.text("instructions", ""),
-    )

@@ -677,7 +677,8 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "inhaled",
         re.compile(
-            r"\binhal(?:e|ing)\b|\bbreathe (?:it|the medicine|this) in\b|\bbreathe in (?:the|it)\b|吸入(?!性)|吸\d(?:下|"
+            r"\binhal(?:e|ing)\b|\bbreathe (?:it|the medicine|this) in\b|\bbreathe in (?:the|"
+            r"it)\b|吸入(?!性)|吸\d(?:下|"
             r"喷|口)|用嘴(?:巴)?吸|吸(?:进|到)肺"
         ),
     ),
@@ -896,7 +897,8 @@ _POINT = re.compile(
     r"单位|颗|粒|片|cc|ml|mg)"
 )
 _MORE_COUNTED = re.compile(
-    r"([一二两三四五六七八九])(?=(?:张|格|管|颗|粒|片|锭|包|支|针|西西|毫升|毫克|单位|滴|喷)(?!十))|"
+    r"([一二两三四五六七八九])(?=(?:张|格|管|颗|粒|片|锭|包|支|针|西西|毫升|毫克|单位|滴|"
+    r"喷)(?!十))|"
     r"([一两二三四五])(?=整?(?:整颗|整粒|整片|整锭|大颗|小颗|份|餐))|([两二三四五])(?=(?:份|餐|"
     r"大颗|小颗|整颗|粒药|种剂量|剂量|次份|次的))"
 )

@@ -225,8 +225,8 @@ class Statements:
         self._starts = [start for start, _, _ in self.mentions]
 
     @cached_property
-    def foreign(self) -> tuple[Mention, ...]:
-        """Medicines named that the formulary knows and the task has not."""
+    def _named(self) -> tuple[Mention, ...]:
+        """Medicines that the formulary finds and the labels' own names do not."""
         formulary = self.facts.formulary
         if formulary is None:
             return ()
@@ -235,8 +235,12 @@ class Statements:
             mention
             for mention in formulary.mentions(self.sentence.text)
             if not any(low < mention.end and mention.start < high for low, high in own)
-            and not self.facts.is_own(mention.medicine)
         )
+
+    @cached_property
+    def foreign(self) -> tuple[Mention, ...]:
+        """Medicines named that the formulary knows and the task has not."""
+        return tuple(m for m in self._named if not self.facts.is_own(m.medicine))
 
     @cached_property
     def masked(self) -> Sentence:
@@ -246,8 +250,8 @@ class Statements:
         """
         spans = [(start, end, False) for start, end, _ in self.mentions]
         spans += [
-            (mention.start, mention.end, True)
-            for mention in self.foreign
+            (mention.start, mention.end, mention in self.foreign)
+            for mention in self._named
             if not self.facts.is_known_to_have(mention.text)
         ]
         text, done = [], 0

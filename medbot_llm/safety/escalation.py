@@ -17,31 +17,19 @@ import yaml
 from medbot_llm.domain import Language
 from medbot_llm.domain import MedbotError
 from medbot_llm.domain import Scene
+from medbot_llm.safety.triage_rules import CATEGORIES
 
 FILE_NAME = "emergency.yaml"
 DEFAULT_REGION = "tw"
 SUICIDE = "suicide_self_harm"
 
-COMPLAINTS = frozenset(
-    {
-        "chest_pain",
-        "stroke",
-        "breathing",
-        "anaphylaxis",
-        "bleeding",
-        "overdose",
-        "wrong_medication_taken",
-        "seizure_unconscious",
-        "severe_pain",
-        "hypoglycaemia",
-        "pregnancy_danger",
-        "child_danger",
-        "fall_injury",
-        "infection_sepsis",
-        "mental_confusion",
-        "side_effect_mild",
-    }
-)
+COMPLAINTS = frozenset(CATEGORIES) - {
+    SUICIDE,
+    "med_refusal",
+    "dose_change_request",
+    "suspected_error",
+    "benign",
+}
 """Categories of the triage that can get worse while one waits; docs/triage.md lists them all."""
 
 _CALLS = ("emergency", SUICIDE, "nurse", "staff")

@@ -224,18 +224,14 @@ class LabelReader:
         """What may be said of one medicine."""
         return self._read(medication)
 
-    def told(self, label: LabelFacts) -> frozenset[str]:
-        """The formulary's sentences about one medicine, bare."""
-        return self._told(label.medicine)
+    def told(self, label: LabelFacts, language: Language) -> frozenset[str]:
+        """The formulary's sentences about one medicine in one language, bare."""
+        return self._told(label.medicine, language)
 
-    def _sentences(self, medicine: Medicine | None) -> frozenset[str]:
+    def _sentences(self, medicine: Medicine | None, language: Language) -> frozenset[str]:
         if medicine is None or self.formulary is None:
             return frozenset()
-        told = [
-            self.formulary.facts(medicine, name, language)
-            for name in FACT_FIELDS
-            for language in Language
-        ]
+        told = [self.formulary.facts(medicine, name, language) for name in FACT_FIELDS]
         return frozenset(
             bare(sentence) for text in told for sentence in _SENTENCE_END.split(text) if sentence
         )
@@ -268,10 +264,10 @@ class TaskFacts:
     def formulary(self) -> Formulary | None:
         return self._reader.formulary
 
-    @cached_property
-    def told(self) -> frozenset[str]:
-        """What the formulary says of the task's medicines, sentence by sentence, bare."""
-        return frozenset[str]().union(*map(self._reader.told, self.labels))
+    def tells(self, bare_sentence: str, language: Language) -> bool:
+        """Whether the formulary says a sentence, word by word, of one of the task's medicines."""
+        # Chinese is compared in one script, so that either writing finds it.
+        return any(bare_sentence in self._reader.told(label, language) for label in self.labels)
 
     @cached_property
     def _longest_first(self) -> list[str]:

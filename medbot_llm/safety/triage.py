@@ -121,6 +121,9 @@ class SafetyTriage:
             self._fusion = Fusion.from_numbers(self._second_line.about.get("fusion"))
         self._sounds = Sounds(self._rules.sound_phrases, self._rules.sound_ordinary)
         self.name = "rules" if self._second_line is None else "rules+second-line"
+        # The first use of tables and converters takes a tenth of a second: not while one waits.
+        for first in ("大家都準備好了嗎", "is everybody ready now"):
+            self.assess(first, Circumstances())
 
     def assess(self, text: str, about: Circumstances) -> TriageResult:
         """Tell whether a human is needed for what was said, how soon, and why."""

@@ -110,7 +110,7 @@ class SafetyVerifier:
         verdict = self._check_claims(read, brief, facts)
         if verdict.blocked and verdict.reason in _SAYABLE and self._plan_says(read, brief):
             return Verdict()
-        if verdict.blocked and bare(sentence) in facts.told:
+        if verdict.blocked and facts.tells(bare(sentence), language):
             # Reviewed words of the formulary, about a medicine of this task.
             return Verdict()
         return verdict
