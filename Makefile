@@ -47,7 +47,7 @@ triage-train: setup .venv-triage/requirements.txt  ## train the triage's second 
 
 # A folder of its own: PyTorch is large, and nothing else here needs it.
 .venv-triage/requirements.txt: requirements/triage.txt | setup
-	@$(RUN) pip install --quiet --upgrade --target .venv-triage -r $<
+	@$(RUN) pip install --quiet --upgrade --no-warn-conflicts --target .venv-triage -r $<
 	@cp $< $@
 
 lint: setup  ## check style and types

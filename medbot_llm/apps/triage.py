@@ -8,6 +8,7 @@ medbot triage --explain TEXT    what was found in it, and what its context makes
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 import time
 
@@ -47,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.explain is not None:
         explain(triage, args.explain)
         return 0
+    gc.freeze()  # What is loaded stays: no sentence waits while it is walked for garbage.
     for record in read_records(args.file):
         about = _circumstances(record)
         text = record.text("text")

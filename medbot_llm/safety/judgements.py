@@ -594,7 +594,7 @@ class Combinations:
                 before = sentence.before(match.start())
                 framed = topics()["purpose_frame"].search(before) or any(
                     re.fullmatch(
-                        r"(?:'s)? ?(?:is|,|是|属于|用来|为)? ?"
+                        r"(?:'s)? ?(?:is|,|主要)?(?:是|属于|为)?(?:专门)?(?:用来|用于|拿来)? ?"
                         r"(?:an?|the|your|used|1种|一种|常用的|治疗|used to|used for| )*",
                         sentence.text[end : match.start()],
                     )

@@ -12,7 +12,7 @@ from medbot_llm.knowledge.formulary import Formulary
 from medbot_llm.knowledge.formulary import packaged_directory
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _home_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep databases in a folder of the tests."""
     with pytest.MonkeyPatch.context() as patch:

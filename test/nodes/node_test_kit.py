@@ -203,7 +203,7 @@ class Robot:
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         with self._changed:
             for status in msg.status:
-                if status.hardware_id.startswith(self.node.get_namespace()):
+                if status.hardware_id.startswith(f"{self.node.get_namespace()}/"):
                     self.diagnostics[status.name.split(": ")[1]] = status
             self._changed.notify_all()
 
@@ -291,6 +291,7 @@ class Robot:
         """Call a service of the node."""
         client = self.node.create_client(kind, f"dialogue_node/{service}")
         assert client.wait_for_service(WAIT_S), f"no service {service}"
+        time.sleep(0.2)  # The node must have found this client too, or its answer is lost.
         future = client.call_async(request)
         result = self.wait(lambda: future.done() and future.result(), f"{service} to answer")
         self.node.destroy_client(client)
