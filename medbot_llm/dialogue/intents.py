@@ -37,6 +37,7 @@ class Intent(StringEnum):
     CONDITION_SAID = "condition_said"
     ALSO_TAKING = "also_taking"
     DOSE_SAID = "dose_said"
+    UNSURE_TAKEN = "unsure_taken"
     MISSED_DOSE = "missed_dose"
     DOUBLE_DOSE = "double_dose"
     STOP_MEDICINE = "stop_medicine"

@@ -83,6 +83,7 @@ ANSWERS: Mapping[str, Slots] = {
     "change_no": slots(STAFF, is_list=True),
     "opioid_no": slots(STAFF, is_list=True),
     "repeat_no": slots(is_list=True),
+    "taken_unsure": slots(STAFF, is_list=True),
     "doctor_no": slots(STAFF, is_list=True),
     "diagnosis_no": slots(is_list=True),
     "insult": slots(STAFF, is_list=True),

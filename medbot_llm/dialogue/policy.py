@@ -99,7 +99,14 @@ WARNINGS = ("千萬不要", "千万不要", "Never", "never")
 """How sentences of the formulary on a missed dose begin and warn, so that nothing is said
 twice."""
 AFTER_AN_EMERGENCY = frozenset(
-    {Intent.OTHER, Intent.WITH_FOOD, Intent.MISSED_DOSE, Intent.DOUBLE_DOSE, Intent.TOGETHER}
+    {
+        Intent.OTHER,
+        Intent.WITH_FOOD,
+        Intent.UNSURE_TAKEN,
+        Intent.MISSED_DOSE,
+        Intent.DOUBLE_DOSE,
+        Intent.TOGETHER,
+    }
 )
 """What is answered by the emergency's own words again while it is open: to wait, to take
 nothing."""
@@ -471,6 +478,11 @@ class Policy:
         if intent is Intent.CALL_STAFF:
             wanted = call or Call(Severity.NURSE, "staff_requested", "asked for a member of staff")
             return self._planned((), ReplyKind.ANSWER, wanted)
+        if intent is Intent.UNSURE_TAKEN:
+            wanted = call or Call(
+                Severity.NURSE, "overdose", "does not know whether a dose was taken"
+            )
+            return self._planned(self._say("taken_unsure"), ReplyKind.ANSWER, wanted)
         if intent in STATEMENTS:
             return self._statement(intent, text, heard, call)
         if intent is Intent.DOSE_SAID:

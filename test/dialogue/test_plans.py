@@ -339,6 +339,22 @@ def test_the_same_pill_asked_for_again_is_refused_and_a_nurse_is_called() -> Non
     assert plan.call is not None
 
 
+@pytest.mark.parametrize(
+    ("language", "said", "told"),
+    [
+        (EN, "I can't remember if I had my tablet", "do not take another"),
+        (ZH_HANT, "我忘記早上有沒有吃過了", "請先不要再用"),
+        (ZH_HANS, "不知道是吃了还是没吃", "请先不要再用"),
+    ],
+)
+def test_who_is_not_sure_of_having_had_a_dose_is_told_to_take_none(
+    language: Language, said: str, told: str
+) -> None:
+    plan = ask(opened(), said, language)
+    assert told in words(plan) and not plan.use_model
+    assert plan.call is not None and plan.call.severity is Severity.NURSE
+
+
 @pytest.mark.parametrize("garble", ["", "blrgh fnnk wub", "uh"])
 def test_what_is_not_understood_is_asked_for_twice_and_then_a_human_comes(garble: str) -> None:
     policy = opened()
