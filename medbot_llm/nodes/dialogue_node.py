@@ -30,6 +30,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle import LifecycleState
@@ -78,6 +79,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LOAD_POLL_S = 0.1
 LOAD_REPORT_STEP = 0.25
 """Share of the model between two lines of the log while it loads."""
+LAST_WORDS = Duration(seconds=0.3)
+"""How long a publisher that goes waits for its subscribers to have fetched everything."""
 MAX_PROBLEM_LINES = 5
 """Lines of the log that wrong messages may write between two ticks of DIAGNOSTICS_PERIOD_S."""
 
@@ -230,6 +233,9 @@ class DialogueNode(LifecycleNode):
             self.destroy_service(service)
         self._control_services = []
         for publisher in self._managed_publishers:
+            # The last chunk or alert is lost with its publisher if nobody has fetched it yet.
+            with contextlib.suppress(RuntimeError):
+                publisher.wait_for_all_acked(LAST_WORDS)
             self.destroy_lifecycle_publisher(publisher)
         self._managed_publishers = []
 
