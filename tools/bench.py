@@ -218,7 +218,7 @@ def measure(
         bare_speed.append(speed)
     node_speed.append(float(diagnostic(robot, "tokens per second p50")))
     cancel_generating = [
-        cancel(robot, "請把這個藥的用法慢慢說三次。", GENERATION_LEAD_S, index)
+        cancel(robot, "請說一個很長的故事給我聽。", GENERATION_LEAD_S, index)
         for index in range(CANCEL_RUNS)
     ]
     cancel_prefill = [cancel(robot, LONG_QUESTION, 0.2, index) for index in range(CANCEL_RUNS)]
@@ -311,7 +311,7 @@ def cancel(robot: Robot, question: str, lead_s: float, index: int) -> float:
     reply = robot.next_reply()
     took = time.monotonic() - asked
     robot.node.destroy_client(client)
-    assert reply[-1].was_interrupted, "the reply had ended before the interrupt"
+    assert reply[-1].was_interrupted, f"ended before the interrupt: {spoken(reply)}"
     return took
 
 
