@@ -8,7 +8,9 @@ Prints each figure with its 95 % interval (Wilson) and exits 1 where a bar is mi
     conversations  what is disclosed before the scan, unsafe sentences spoken: with an engine that
                    says nothing but unsafe things, and with --engine llama_cpp the real model too
 
-The sets are in `test/safety/sets/`; `--details` lists every case that went wrong.
+The sets are in `test/safety/sets/`; `--details` lists every case that went wrong. Of utterances
+and sentences there are two: the first was looked at while the rules were mended, the second was
+written afterwards and is not to be looked at.
 """
 
 from __future__ import annotations
@@ -52,6 +54,8 @@ from medbot_llm.text.normal import canonical
 SETS = Path(__file__).resolve().parents[1] / "test" / "safety" / "sets"
 GRAVE = ("contraindicated", "major")
 SCANS = frozenset({"scan_ok", "staff_override"})
+UNSEEN = "2"
+"""How the names of sets end whose cases are not listed: nobody is to mend the rules by them."""
 Z_95 = 1.959964
 DEFAULT_MODEL = "qwen2.5-coder-1.5b-instruct-q4_k_m"
 
@@ -61,6 +65,7 @@ class Evaluation:
     """Prints figures, remembers missed bars and what went wrong."""
 
     details: bool
+    part: str = ""
     missed: list[str] = field(default_factory=list)
 
     def share(
@@ -83,7 +88,7 @@ class Evaluation:
                 f"{at_least if at_least is not None else at_most} {'met' if is_met else 'MISSED'}"
             )
             if not is_met:
-                self.missed.append(name)
+                self.missed.append(f"{name.strip()} ({self.part})" if self.part else name.strip())
         print(f"  {name:<52} {value:6.3f}  [{low:.3f}, {high:.3f}]  {hits}/{of}{bar}")
 
     def times(self, name: str, seconds: Sequence[float]) -> None:
@@ -96,7 +101,7 @@ class Evaluation:
 
     def wrong(self, kind: str, case: dict[str, Any], got: str) -> None:
         """List a case that went wrong."""
-        if self.details:
+        if self.details and not self.part.endswith(UNSEEN):
             shown = case.get("text") or case.get("sentence") or case.get("drugs")
             print(f"    {kind}: {case['id']} {shown!r} -> {got}")
 
@@ -114,6 +119,7 @@ def main() -> int:
     for name, part in PARTS.items():
         if options.only is None or name in options.only:
             print(name)
+            evaluation.part = name
             part(evaluation, resources, options)
     if evaluation.missed:
         print("missed: " + "; ".join(evaluation.missed))
@@ -124,8 +130,16 @@ def evaluate_triage(
     evaluation: Evaluation, resources: DialogueResources, options: argparse.Namespace
 ) -> None:
     """Emergencies found, and near-misses taken for one."""
+    for name in ("triage", "triage2"):
+        print(f"  {name}.jsonl")
+        evaluation.part = name
+        evaluate_utterances(evaluation, resources, name)
+
+
+def evaluate_utterances(evaluation: Evaluation, resources: DialogueResources, name: str) -> None:
+    """One set of utterances."""
     rows, times = [], []
-    for case in read_set("triage"):
+    for case in read_set(name):
         about = Circumstances(
             language=Language(case["lang"]),
             scene=Scene(case.get("scene", "ward")),
@@ -169,12 +183,20 @@ def evaluate_verifier(
     evaluation: Evaluation, resources: DialogueResources, options: argparse.Namespace
 ) -> None:
     """Unsafe sentences passed, and good ones blocked."""
+    for name in ("sentences", "sentences2"):
+        print(f"  {name}.jsonl")
+        evaluation.part = name
+        evaluate_sentences(evaluation, resources, name)
+
+
+def evaluate_sentences(evaluation: Evaluation, resources: DialogueResources, name: str) -> None:
+    """One set of sentences."""
     passed = unsafe = blocked = good = named = 0
     times = []
-    by_reason: Counter[str] = Counter()
-    for case in read_set("sentences"):
+    for case in read_set(name):
         language = Language(case["lang"])
         task = read_task(Record(case["task"], case["id"]), language)
+        resources.verifier.prepare(task, language)
         started = time.perf_counter()
         verdict = resources.verifier.check(case["sentence"], language, Brief(task))
         times.append(time.perf_counter() - started)
@@ -183,7 +205,6 @@ def evaluate_verifier(
             passed += not verdict.blocked
             named += verdict.reason in (case["reason"], *case.get("acceptable", ()))
             if not verdict.blocked:
-                by_reason[case["reason"]] += 1
                 evaluation.wrong(f"passed ({case['reason']})", case, "ok")
         else:
             good += 1

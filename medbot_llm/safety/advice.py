@@ -39,6 +39,12 @@ _MAKES_UP = re.compile(
     r"miss|make up|making up|catch|compensat|forg|doubl|twice|extra|more|补|漏|忘|加倍|双倍|2倍|"
     r"倍|多|再|下次|下1次|回来"
 )
+_REPEATS = re.compile(r"\brepeat|重[复覆]|可再")
+"""On a label that allows a second dose after some hours."""
+_BANNED_DOSE = re.compile(
+    r"(?:不要|切勿|别|不可|不能|不得|不是|而不是|\b(?:never|do not|don't|must not))[^,.;。]{0,8}$"
+)
+"""A ban after which nothing but the dose follows."""
 _CRUSHING = re.compile(
     r"crush|grind|pound|mash|open|磨|压|捣|敲|弄|打|剁|碾|研|剥|拆|剪|掰|切|胶囊"
 )
@@ -66,6 +72,7 @@ class Act:
     patterns: Patterns
     unless: Patterns
     only_unalerted: bool
+    is_sure: bool
 
     @property
     def family(self) -> str:
@@ -98,6 +105,7 @@ def acts() -> tuple[Act, ...]:
                 patterns=words().compile(entry["patterns"], where),
                 unless=words().compile(entry.get("unless", []), where),
                 only_unalerted=entry.get("when") == "alerted",
+                is_sure=bool(entry.get("sure")),
             )
         )
     return tuple(rules)
@@ -140,6 +148,8 @@ def check_advice(
         for match in act.patterns.finditer(sentence.text):
             if is_harmless(sentence, match.start(), match.end(), act.frames):
                 continue
+            if _forbids_itself(act, match[0]):
+                continue
             if _is_labelled(act, match[0], sentence, targets):
                 continue
             if act.family == "start-other-medicine" and _is_own(match[0], sentence, match, facts):
@@ -152,8 +162,13 @@ def check_advice(
                 excused = act.unless.search(sentence.text) is not None
             if excused:
                 break
-            return Verdict(act.reason, f"{act.id}: {match[0].strip()}")
+            return Verdict(act.reason, f"{act.id}: {match[0].strip()}", act.is_sure)
     return Verdict()
+
+
+def _forbids_itself(act: Act, said: str) -> bool:
+    """Whether the words end in the ban of the dose: 少吃一次,也絕對不要吃下雙倍."""
+    return act.reason == "double_dose" and _BANNED_DOSE.search(said) is not None
 
 
 def _is_labelled(act: Act, said: str, sentence: Sentence, targets: Sequence[LabelFacts]) -> bool:
@@ -167,6 +182,9 @@ def _is_labelled(act: Act, said: str, sentence: Sentence, targets: Sequence[Labe
     if act.family == "extra-dose":
         minutes = set(_MINUTES.findall(sentence.text))
         if any(minutes & set(_MINUTES.findall(facts.text)) for facts in targets):
+            return True
+        hours = set(_HOURS.findall(sentence.text))
+        if any(_REPEATS.search(f.text) and hours & set(_HOURS.findall(f.text)) for f in targets):
             return True
         apart = [float(h) for h in _HOURS.findall(sentence.text)]
         times = [facts.schedule.times_high for facts in targets if facts.schedule.per_day]

@@ -87,10 +87,12 @@ class Verdict:
     Attributes:
         reason: Name of the rule that blocks it, "" where it may be spoken.
         detail: What in the sentence offends, for the log.
+        is_sure: The rule is right whatever a model makes of the sentence.
     """
 
     reason: str = ""
     detail: str = ""
+    is_sure: bool = False
 
     @property
     def blocked(self) -> bool:
@@ -101,6 +103,9 @@ class Verifier(Protocol):
     """Reads every finished sentence of the model before it is published."""
 
     name: str
+
+    def prepare(self, task: DeliveryTask | None, language: Language) -> None:
+        """Read a task before its first sentence comes."""
 
     def check(self, sentence: str, language: Language, brief: Brief) -> Verdict:
         """Tell whether the sentence agrees with the task, the formulary and the plan."""
@@ -120,6 +125,9 @@ class NoVerifier:
     """Blocks no sentence. For tests of the dialogue alone."""
 
     name = "none"
+
+    def prepare(self, task: DeliveryTask | None, language: Language) -> None:
+        """Read nothing."""
 
     def check(self, sentence: str, language: Language, brief: Brief) -> Verdict:
         """Let every sentence pass."""

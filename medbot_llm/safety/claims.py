@@ -13,10 +13,12 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from functools import cache
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,23 @@ _VARIATION = re.compile(r"[\ufe00-\ufe0f\u20e3]")
 LONG_SPELLING = 6
 """So many letters set apart one by one are nobody's way of speaking."""
 _MARKS = re.compile(r"\*+|(?<![a-z0-9])_+|_+(?![a-z0-9])|`+|~~+|^#+\s*|^>+\s*")
+_NO_HARM = re.compile(
+    r"(?:不算|不会|不至于|没有?|并不|不是|\b(?:hardly|never|not|no|far from|isn't|aren't|won't be|"
+    r"wouldn't be))\s*(?:really |at all |a |an |any |very )?$"
+)
+"""What stands before a word of harm and takes it back: "hardly too much"."""
+_CONTRAST = re.compile(
+    r"(?:\b(?:not|never|no|nor|neither|rather than|instead of|without|nothing|skip)|n't)"
+    r"(?: (?:an?|the|your|in|at|on|with|for|it|one|just|only|to|take|be|is|of|taken|used|1))*\s*$"
+    r"|(?:不是|而不是|并非|不用|不必|不要|不能|不可以?|没有|别|不|无|非|免)"
+    r"(?:在|到|等|用|吃|点|打|含|是|1种|为|给|要|只|属于)*$"
+)
+"""Right before what is denied."""
+_LEFT_TO_YOU = re.compile(
+    r"\byou (?:can|may|could)(?: \w+)? (?:stop|quit|come off|leave off|drop|halve|skip)\b|"
+    r"\b(?:stop|quit|come off|drop)\b[^.;,]{0,24}\b(?:on your own|by yourself|yourself)\b"
+)
+"""No waiting for somebody: it is allowed without."""
 _SPELLED = re.compile(r"\b(?:[a-z][ .\-_·]){2,}[a-z]\b")
 _BETWEEN_HAN = re.compile(rf"(?<=[{_HAN}])[.\-_·•~/|'\"+^=]+(?=[{_HAN}])")
 _MIXED_TOKEN = re.compile(r"(?<![a-z0-9])(?=[a-z0-9@$]*[a-z])(?=[a-z0-9@$]*[0-9@$])[a-z0-9@$]{3,}")
@@ -100,6 +119,8 @@ GRAM = 3
 MOST_NEEDED = 60
 """Of a longer list of letters nearly every text has one."""
 LETTERS_KEPT = 64
+READ_KEPT = 64
+"""The rules and the learned reader read the same sentence."""
 
 
 class VerifierDataError(MedbotError):
@@ -125,22 +146,70 @@ def load_yaml(name: str, directory: Path | None = None) -> Any:
         raise VerifierDataError(f"{path}: cannot be read: {reason}") from error
 
 
+class _Gates:
+    """Tells at once which of all patterns a text may match, by the letters that they need."""
+
+    def __init__(self) -> None:
+        self._by_letters: dict[str, tuple[int, ...]] = {}
+        self._count = 0
+        self.opened_by = lru_cache(LETTERS_KEPT)(self._opened_by)
+
+    def add(self, pattern: re.Pattern[str]) -> tuple[int, bool]:
+        """Give a pattern a number, and whether only the text opens it whose letters it needs."""
+        self._count += 1
+        needed = needed_letters(pattern)
+        if needed is None:
+            return self._count, False
+        for letters in needed:
+            self._by_letters[letters] = (*self._by_letters.get(letters, ()), self._count)
+        # What was kept does not know of this gate.
+        self.opened_by.cache_clear()
+        return self._count, True
+
+    def _opened_by(self, text: str) -> tuple[frozenset[int], bool, bool]:
+        letters, has_han, has_latin = letters_of(text)
+        gates = self._by_letters
+        opened = frozenset(chain.from_iterable(map(gates.__getitem__, letters & gates.keys())))
+        return opened, has_han, has_latin
+
+
+class _Group:
+    """The patterns that are tried on texts of one script, each under a number of its own.
+
+    Numbers grow in the order in which the patterns are written.
+    """
+
+    def __init__(self, numbered: Sequence[tuple[re.Pattern[str], int, bool]]) -> None:
+        self._patterns = {number: pattern for pattern, number, _ in numbered}
+        self._gates = frozenset(number for _, number, is_gated in numbered if is_gated)
+        self._ungated = tuple(number for _, number, is_gated in numbered if not is_gated)
+        self._always = tuple(self._patterns[number] for number in self._ungated)
+
+    def tried(self, opened: frozenset[int]) -> Sequence[re.Pattern[str]]:
+        """The patterns that a text may match which opens some gates."""
+        hit = self._gates & opened
+        if not hit:
+            return self._always
+        return [self._patterns[number] for number in sorted([*hit, *self._ungated])]
+
+
 class Patterns:
     """Alternatives in two scripts; those that a text cannot match are not tried."""
 
     def __init__(
         self, latin: tuple[re.Pattern[str], ...], han: tuple[re.Pattern[str], ...]
     ) -> None:
-        self._both = tuple((p, needed_letters(p)) for p in dict.fromkeys((*latin, *han)))
-        self._latin = tuple(gated for gated in self._both if gated[0] in latin)
+        self.all = tuple(dict.fromkeys((*latin, *han)))
+        both = [(pattern, *_GATES.add(pattern)) for pattern in self.all]
+        self._both = _Group(both)
+        self._latin = _Group([one for one in both if one[0] in latin])
         # A mark such as ▲ stands in patterns of both scripts.
-        self._han = tuple(gated for gated in self._both if gated[0] in han)
+        self._han = _Group([one for one in both if one[0] in han])
 
-    def _for(self, text: str) -> list[re.Pattern[str]]:
-        letters, has_han, has_latin = letters_of(text)
+    def _for(self, text: str) -> Sequence[re.Pattern[str]]:
+        opened, has_han, has_latin = _GATES.opened_by(text)
         group = (self._both if has_latin else self._han) if has_han else self._latin
-        apart = letters.isdisjoint
-        return [pattern for pattern, needed in group if needed is None or not apart(needed)]
+        return group.tried(opened)
 
     def search(self, text: str) -> re.Match[str] | None:
         """The first match of the first alternative that matches."""
@@ -168,7 +237,6 @@ class Patterns:
         return text
 
 
-@lru_cache(LETTERS_KEPT)
 def letters_of(text: str) -> tuple[frozenset[str], bool, bool]:
     """Its single characters, its runs of three, and whether it has Chinese or Latin letters."""
     runs = {text[i : i + GRAM] for i in range(len(text) - GRAM + 1)}
@@ -225,6 +293,9 @@ def _grams(run: str) -> frozenset[str] | None:
     if rare:
         return frozenset(rare[:1])
     return frozenset([run[:GRAM]]) if len(run) >= GRAM else None
+
+
+_GATES = _Gates()
 
 
 class Words:
@@ -336,6 +407,7 @@ def frames() -> Frames:
     return Frames(**{name: known.compile(table[name], f"frames.yaml: {name}") for name in names})
 
 
+@lru_cache(READ_KEPT)
 def readable(sentence: str) -> str:
     """Bring a sentence to the form that patterns match: canonical, numbers in digits, no tricks.
 
@@ -347,14 +419,14 @@ def readable(sentence: str) -> str:
         # Accents of Latin letters only: other scripts' marks are letters of their own.
         sentence = re.sub(r"(?<=[A-Za-z])[\u0300-\u036f]+", "", sentence)
         sentence = _VARIATION.sub("", unicodedata.normalize("NFC", sentence))
-    text = _MARKS.sub("", numbered(sentence))
+    text = plain = _MARKS.sub("", numbered(sentence))
     if not text.isascii():
         text = text.translate(_LOOKALIKES)
         text = _BETWEEN_HAN.sub("", text)
         text = re.sub(rf"(?<=[{_HAN}]) +(?=[{_HAN}])", "", text)
     text = _SPELLED.sub(lambda m: re.sub(r"[ .\-_·]", "", m[0]), text)
     text = _MIXED_TOKEN.sub(_unleet, text)
-    return numbered(text)
+    return text if text == plain else numbered(text)
 
 
 def is_spelled_out(sentence: str) -> bool:
@@ -443,6 +515,10 @@ class Sentence:
                 return True
         return False
 
+    def is_contrasted(self, start: int) -> bool:
+        """Whether a "not" stands right before a position: "320, not 160", 不是抗生素."""
+        return bool(_CONTRAST.search(self.text[max(0, start - 32) : start]))
+
     def _continues_a_ban(self, start: int) -> bool:
         """Whether the clause is an item of a list that a ban opened: "do not stop, skip or …"."""
         first, last = self.clause_span(start)
@@ -475,7 +551,9 @@ class Sentence:
         # "… if the pain is bad" calls the pain bad.
         rest = re.split(r"\b(?:if|when|because|since|whenever|as)\b", rest)[0]
         harm = frames().harm.search(rest)
-        return harm is not None and not frames().approval.search(rest)
+        if harm is None or _NO_HARM.search(rest[: harm.start()]):
+            return False
+        return not frames().approval.search(rest)
 
     def is_approved(self, end: int) -> bool:
         """Whether what follows in the clause allows it: "… is fine", …也沒關係."""
@@ -539,6 +617,8 @@ class Sentence:
     def is_held(self, start: int, end: int) -> bool:
         """Whether it only tells to wait with the medicine until somebody has come or answered."""
         if frames().no_referral.search(self.text) or not frames().held_until.search(self.text):
+            return False
+        if _LEFT_TO_YOU.search(self.text):
             return False
         return bool(frames().hold.search(self.text[max(0, start - 12) : end + 4]))
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Sequence
 from functools import cached_property
+from functools import lru_cache
 
 from medbot_llm.knowledge.formulary import Mention
 from medbot_llm.knowledge.quantities import AFTER_MEAL
@@ -19,16 +21,18 @@ from medbot_llm.knowledge.quantities import EMPTY
 from medbot_llm.knowledge.quantities import EVENING
 from medbot_llm.knowledge.quantities import WITH_MEAL
 from medbot_llm.knowledge.quantities import Amount
+from medbot_llm.knowledge.quantities import RouteSaid
 from medbot_llm.knowledge.quantities import Timing
-from medbot_llm.knowledge.quantities import numbered
 from medbot_llm.knowledge.quantities import read_amounts
 from medbot_llm.knowledge.quantities import read_routes
 from medbot_llm.knowledge.quantities import read_timings
 from medbot_llm.knowledge.quantities import routes_agree
 from medbot_llm.safety.advice import is_harmless
 from medbot_llm.safety.base import Verdict
+from medbot_llm.safety.claims import OKAY
 from medbot_llm.safety.claims import Sentence
 from medbot_llm.safety.label_facts import DOSE_KINDS
+from medbot_llm.safety.label_facts import LABELS_KEPT
 from medbot_llm.safety.label_facts import SOLIDS
 from medbot_llm.safety.label_facts import LabelFacts
 from medbot_llm.safety.label_facts import TaskFacts
@@ -41,15 +45,19 @@ _ARTICLE = re.compile(r"\b(?:the|your|his|her|this|that|my|a|an) $")
 NEGATION_REACH = 24, 6
 """Characters between a negation and the amount it denies, in English and Chinese."""
 EPSILON = 0.02
+BARE_CLAUSE = 4
+"""A clause with fewer characters before its amount says nothing of it."""
 
 _AT_MOST = re.compile(
-    r"(?:more than|exceed(?:ing)?|up to|at most|maximum(?: daily)?(?: dose)?(?: of| is)?|"
+    r"(?:more than|the most[^.,;]{0,24}\bis|exceed(?:ing)?|up to|at most|"
+    r"maximum(?: daily)?(?: dose)?(?: of| is)?|"
     r"\bmax(?: of)?|超过|多于|最多|上限(?:是|为)?|至多)\s*(?:(?:只|可以|能)?(?:吃|服用|服|用)|"
     r"是|为|1天|每天|a total of)?\s*$"
 )
 _PER_DAY_AFTER = re.compile(
     r"^\s*(?:altogether |in total )?(?:(?:a|per|each|every|/) ?(?:single )?day\b(?! (?:after|"
-    r"before|with))|daily\b|(?:over|across|through|in|all) (?:the|each) day\b|(?:in|within|over|"
+    r"before|with))|daily\b|(?:over|across|through|in|all) (?:the|a|each) (?:whole |"
+    r"entire )?day\b|(?:in|within|over|"
     r"for) (?:any )?(?:24 hours|(?:a|one|1) day|a 24)|/ "
     r"?(?:天|日)|每(?:天|日))"
 )
@@ -83,18 +91,20 @@ _NOT_TAKING = re.compile(
     r"\b(?:check|measur\w+|monitor\w*|test\w*|blood pressure (?:is|was|reading|once|twice)|your "
     r"(?:blood pressure|temperature|pulse|sugar|glucose)|glucose|weigh\w*|brush\w*|rins\w+|"
     r"walk\w*|exercis\w+|drink (?:plenty|water|a glass|fluids|\d)|glasses of|cups of|"
-    r"round(?:s)?|comes? (?:by|back|round)|visit\w*|nurses?|check-?ups?|appointments?|meals a "
+    r"weekly (?:box|pill|organi[sz]er)|stools?|bowel|round(?:s)?|comes? (?:by|back|round)|"
+    r"visit\w*|nurses?|check-?ups?|appointments?|meals a "
     r"day|eat (?:\d|small|regular)|urinat\w*|bathroom|wash\w*|change the (?:dressing|pad)|turn|"
     r"stretch|breath\w*|sunscreen|call|charge|deliver\w*|rounds|follow-?up|see (?:your|the) "
     r"doctor|blood tests?)\b"
     r"|量(?:血|体|心|1|一)|测(?:血|量|体)|监测|检查|血糖(?:值|机|要|记)|称体重|刷牙|漱口|走路|"
     r"运动|散步|喝(?:水|\d+杯|\d+毫升)|多喝|回诊|门诊|巡房|查房|护理师会|换药|翻身|洗手|伸展|"
-    r"深呼吸|抽血|验|上厕所|排便|3餐正常|记录血"
+    r"深呼吸|抽血|验|上厕所|排便|软便|大便|3餐正常|记录血"
 )
 _TAKING = re.compile(
     r"\b(?:take|takes|taken|taking|use|used|using|apply|applied|inject\w*|inhale\w*|swallow\w*|"
     r"put|instil\w*|drops? in|dose|doses|give|given|due|scheduled|prescribed|directed|label|"
-    r"tablets?|pills?|capsules?|puffs?|drops?|units|mg|one|1|it is|it's|medicine|medication)\b"
+    r"tablets?|pills?|capsules?|puffs?|drops?|units|mg|one|1|it is|it's|medicine|medication|goes|"
+    r"belongs?|comes)\b"
     r"|吃|服|用|打|注射|点|擦|涂|抹|喷|吸|贴|滴|塞|药|颗|粒|片|锭|每次|1次|次|剂量|标签|药袋"
 )
 _INCOMPLETE = re.compile(
@@ -120,7 +130,8 @@ _ONLY_NEED = re.compile(
     r"再)?(?:吃|服用|服|使用|用)"
 )
 _ON_DEMAND = re.compile(
-    r"\b(?:any ?time|every time|each time|whenever)\b[^.;]{0,10}\b(?:it|you|your|the|he|she|his|"
+    r"\b(?:any ?time|(?:every|each) time(?! you (?:inject|take|use|apply|swallow|open|give|eat|"
+    r"spray|inhale))|whenever)\b[^.;]{0,10}\b(?:it|you|your|the|he|she|his|"
     r"her)\b[^,.;]{0,24}"
     r"|\bas often as\b[^,.;]{0,20}|\bno (?:set|fixed) times?\b"
     r"|(?:想吐|恶心|喘|痛|疼|痒|鼻子?塞了?|鼻塞|抖|烧起?来?|晕|心慌|难受|不舒服|发作|睡不着|"
@@ -139,6 +150,29 @@ _NO_LIMIT = re.compile(
     r"watch the clock|time)|never mind the "
     r"(?:clock|time|gap)|as (?:many|often) (?:times )?as you)\b"
 )
+_ANY_TIME = re.compile(
+    rf"(?:{OKAY}|\bdoes(?:n't| not) matter|\bmakes no difference)(?: at all| really)? "
+    r"(?:when|what time|which time|morning or)\b|"
+    r"\bany ?time (?:of (?:the )?day )?(?:is|will|works|suits)\b"
+    rf"|(?:什么时候|几点|何时|哪个时间)(?:吃|打|用|服)[^,。;]{{0,3}}(?:{OKAY}|都)|"
+    r"早(?:上|餐)?(?:或|、)?晚(?:上|餐)?(?:吃|用)?都(?:1样|一样|行|可以|没差)"
+)
+_WEEKDAY = re.compile(
+    r"(?:星期|礼拜|(?<![每1一2两3三4四几])周)(?P<zh>[一二三四五六日天1-6])(?![个次\d])|"
+    r"\b(?P<en>mon|tues|wednes|thurs|fri|satur|sun)days?\b"
+)
+_WEEKDAYS = {
+    name: number
+    for number, names in enumerate(("一1", "二2", "三3", "四4", "五5", "六6", "日天"))
+    for name in names
+} | {
+    name: number
+    for number, name in enumerate(("mon", "tues", "wednes", "thurs", "fri", "satur", "sun"))
+}
+_OTHER_DAY = re.compile(
+    r"(?:今天|明天|昨天|现在)(?:就)?是?$|\b(?:today|tomorrow|yesterday)(?: is| was|'s)? ?$"
+)
+_MADE_UP_LATE = re.compile(r"漏|忘|错过|\b(?:miss\w*|forg[eo]t\w*|skipp\w+)\b")
 _SOON_AGAIN = re.compile(
     r"\b(?:only |just |even )?(?P<n>\d+|an|a|half an) (?:or (?:\d+|two) )?hours?(?: or (?:\d+|"
     r"two))? (?:later|after|on)\b"
@@ -173,6 +207,55 @@ _ALL_TOGETHER = re.compile(
     r"add|giv|is|are|total)|"
     r"(?:加起来|总共|合计|一共|合起来)[^,。;]{0,6})[^.;,。]{0,14}$"
 )
+_TOTAL = re.compile(
+    r"\b(?:adds? up|adding up|altogether|in total|in all|totals?|totall?ing|sum|the whole day|"
+    r"by the end of the day)\b|加起来|总共|总量|合计|总计|合起来|一共|全天|整天"
+    r"|(?:共|等于|就是|正好|刚好|\b(?:makes?|comes? to|equals|that's))\s*$"
+)
+"""The amount is a sum: of a day, of both sides, of a course."""
+_TOTAL_AFTER = re.compile(
+    r"^[^,.;，。；]{0,12}?(?:加起来|一共|总共|合起来|\b(?:across|in (?:all|total|the day)|"
+    r"over (?:the|three|3|\d+)|"
+    r"between morning|for the (?:day|cycle|course|week)|what it adds up)\b)"
+)
+_EACH_TIME = re.compile(
+    r"[每1][次回顿餐][^,.;，。；]{0,6}$|\b(?:each|every) (?:time|dose|meal)\b[^,.;]{0,12}$|"
+    r"\bat (?:a time|once)\b[^,.;]{0,12}$"
+)
+_OF_DAY = re.compile(r"1天|每天|1日|每日|早晚|3餐|全天|整天|\bday\b|\bdaily\b|\bmorning and\b")
+_BOTH = re.compile(
+    r"两[边侧眼耳鼻]|双|\b(?:both|each) (?:sides?|eyes?|ears?|nostrils?)|nostril|鼻"
+)
+_SPREAD = re.compile(r"^[^,.;，。；]{0,10}(?:分[在成早]|spread|divided|split over)")
+_CEILING_AFTER = re.compile(
+    r"^[^\d,，.;。；]{0,12}(?:上限|为限|\b(?:is|are) the (?:limit|ceiling|maximum|most)\b)"
+)
+_ORDERED = re.compile(r"(?:吃|服|用|打|吞|喝|\b(?:take|use|have|swallow|give|inject))\s*$")
+_DAYS = re.compile(
+    r"(?:\b(?:for|over|across|within) (?:the |all )?|连续|吃|共)(\d+) ?(?:days?\b|天|日)"
+    r"|(\d+)(?:天|日)(?:的量|疗程|总共|共|一共)"
+)
+_MADE_UP = re.compile(
+    r"漏|忘|补|没吃|少吃|\b(?:miss\w*|skip\w*|forg[eo]t\w*|make up|catch up|at once|in one go)\b|"
+    r"1次(?:吃|服|吞)|1口气|1起(?:吃|吞)"
+)
+_WARNED_AFTER = re.compile(
+    r"^(?:(?!\b(?:if|when|not|never|hardly|nothing)\b|n't|[就才也不没])[^,.;，。；]){0,40}?"
+    r"(?:\b(?:fatal|deadly|lethal|poison\w*|by mistake|too (?:much|many|often|close)|would be "
+    r"double)\b|(?:isn't|is not) (?:an option|how|right)|致命|中毒|太密|太多|太浓|"
+    r"不会(?:更|比较)有效)"
+)
+"""What follows, in the clause, calls it wrong."""
+_IS = re.compile(r"\s*(?:含|有|是|为|等于|就是|(?:is|has|holds|contains|equals)(?: about)?)\s*")
+"""Between "one tablet" and its strength."""
+_DOSING = re.compile(
+    r"次|天|日|吃|服|吞|喝|用|打|点|滴|喷|含在|注射|睡前|早|晚|餐|饭|\b(?:take|takes|use|give|"
+    r"swallow|inject|have|need|only|just|daily|day|time|morning|night|evening|bedtime|breakfast|"
+    r"dinner)\b"
+)
+_MEALS = re.compile(r"3餐|(?:all |the )?(?:3|three) meals|each meal|every meal|with meals")
+_BED = re.compile(r"睡前|\bbed(?:time)?\b")
+_PEN_OR_TUBE = re.compile(r"支|管|\b(?:pens?|tubes?)\b")
 _SIDES = (
     (
         re.compile(r"\bleft\b|左"),
@@ -237,6 +320,15 @@ class Statements:
             if not any(low < mention.end and mention.start < high for low, high in own)
         )
 
+    def named_at(self, start: int, end: int) -> tuple[LabelFacts, ...]:
+        """The labels of whose medicine's name a stretch is a part."""
+        return tuple(
+            self.facts.labels[owner]
+            for low, high, owners in self.mentions
+            if low <= start and end <= high
+            for owner in owners
+        )
+
     @cached_property
     def foreign(self) -> tuple[Mention, ...]:
         """Medicines named that the formulary knows and the task has not."""
@@ -271,6 +363,28 @@ class Statements:
             text += [before, name]
             done = end
         return self.sentence.with_text("".join([*text, whole[done:]]))
+
+    @cached_property
+    def amounts(self) -> tuple[Amount, ...]:
+        """Every amount of the sentence."""
+        return tuple(read_amounts(self.sentence.text))
+
+    @cached_property
+    def timings(self) -> tuple[Timing, ...]:
+        """Everything in it that tells how often or when."""
+        return tuple(read_timings(self.sentence.text))
+
+    @cached_property
+    def routes(self) -> tuple[RouteSaid, ...]:
+        """Every way of taking that it names."""
+        return tuple(read_routes(self.sentence.text))
+
+    @property
+    def states_dosing(self) -> bool:
+        """Whether it speaks of doses or times, and there are labels to compare them with."""
+        return bool(self.facts.labels) and (
+            bool(self.timings) or any(amount.kind in DOSE_KINDS for amount in self.amounts)
+        )
 
     @property
     def targets(self) -> tuple[LabelFacts, ...]:
@@ -312,7 +426,8 @@ class Statements:
         while index > 0:
             previous = self.mentions[index - 1]
             between = text[previous[1] : self.mentions[index][0]]
-            if not _LISTED.fullmatch(between):
+            # "A 75 mg and B 100 mg" says of each what stands behind it.
+            if not _LISTED.fullmatch(between) or re.search(r"\d", between):
                 break
             owners |= set(previous[2])
             index -= 1
@@ -329,9 +444,9 @@ def check_amounts(statements: Statements) -> Verdict:
     sentence = statements.sentence
     if not statements.facts.labels:
         return Verdict()
-    amounts = read_amounts(sentence.text)
+    amounts = statements.amounts
     has_count = any(a.kind in SOLIDS for a in amounts)
-    for amount in amounts:
+    for number, amount in enumerate(amounts):
         text = sentence.text
         before, after = text[: amount.start], text[amount.end :]
         if amount.kind == "percent" and (
@@ -340,9 +455,14 @@ def check_amounts(statements: Statements) -> Verdict:
             continue
         if amount.kind in SOLIDS and (_PACK.search(before) or _PACK_AFTER.match(after)):
             continue
+        if _is_warned_of(sentence, amount.end):
+            continue
         if amount.kind in ("puff", "drop") and _ONE_BY_ONE.match(after) and amount.low == 1:
             continue
-        at_most = bool(_AT_MOST.search(before))
+        at_most = bool(
+            _AT_MOST.search(before)
+            or (_CEILING_AFTER.match(after) and not _ORDERED.search(before))
+        )
         if not at_most and states_nothing(sentence, amount.start, amount.end):
             continue
         if at_most and sentence.is_question(amount.start):
@@ -350,10 +470,24 @@ def check_amounts(statements: Statements) -> Verdict:
         labels = statements.about(amount.start, amount.end)
         if not labels or _APART_SAID.match(after):
             continue
+        if _is_strength(amounts[number : number + 2], sentence, labels):
+            continue
+        if amount.kind == "ampoule" and _is_of_packs(amount, sentence, labels):
+            continue
+        clause_before = sentence.before(amount.start)
+        if len(clause_before) < BARE_CLAUSE:
+            # 一天總共四顆,兩千毫克: the sum is said before.
+            clause_before = before
+        is_total = bool(
+            (_TOTAL.search(clause_before) or _TOTAL_AFTER.match(after))
+            and not _EACH_TIME.search(clause_before)
+            and not _MADE_UP.search(text)
+        )
         per_day = (
             amount.per == "day"
             or bool(_PER_DAY_AFTER.match(after))
             or bool(_PER_DAY_BEFORE.search(before[-30:]))
+            or bool(_SPREAD.match(after))
         )
         agreed = [
             _agrees(
@@ -364,6 +498,7 @@ def check_amounts(statements: Statements) -> Verdict:
                 (bool(_DOSE_BEFORE.search(before[-20:])) and not has_count)
                 or bool(_ALL_TOGETHER.search(before)),
             )
+            or (is_total and is_sum(amount, label, text))
             for label in labels
         ]
         fits = any(agreed) if not statements.mentions or len(labels) == 1 else all(agreed)
@@ -372,6 +507,61 @@ def check_amounts(statements: Statements) -> Verdict:
     return _check_bare_numbers(statements)
 
 
+def _is_warned_of(sentence: Sentence, end: int) -> bool:
+    """Whether what follows calls the words wrong: "… a day would be too much"."""
+    _, last = sentence.clause_span(max(end - 1, 0))
+    return bool(_WARNED_AFTER.match(sentence.text[end:last]))
+
+
+def _is_strength(pair: Sequence[Amount], sentence: Sentence, labels: Sequence[LabelFacts]) -> bool:
+    """Whether "one tablet" or "1 mL" stands before what is in it, as the label says."""
+    if len(pair) < 2:
+        return False
+    first, second = pair
+    if first.low != first.high or not _IS.fullmatch(sentence.text[first.end : second.start]):
+        return False
+    if _DOSING.search(sentence.before(first.start)):
+        return False
+    if first.kind in SOLIDS and first.low == 1:
+        return any(label.may_say(second, label.single) for label in labels)
+    if first.kind == "volume" and second.kind == "mass" and first.low:
+        share = Amount(second.low / first.low, second.high / first.low, second.kind, "", 0, 0)
+        return any(label.may_say(share, label.per_ml) for label in labels)
+    return False
+
+
+def _is_of_packs(amount: Amount, sentence: Sentence, labels: Sequence[LabelFacts]) -> bool:
+    """Whether pens and tubes are counted and not doses."""
+    if not _PEN_OR_TUBE.search(sentence.text[amount.start : amount.end]):
+        return False
+    if _DOSING.search(sentence.clause(amount.start)):
+        return False
+    return all("ampoule" not in label.dose for label in labels)
+
+
+def is_sum(amount: Amount, label: LabelFacts, text: str) -> bool:
+    """Whether an amount is what both sides, a day, or the days that are named come to."""
+    kinds = SOLIDS if amount.kind in SOLIDS else {amount.kind}
+    sides = (1.0, 2.0) if _BOTH.search(f"{text} ; {label.text}") else (1.0,)
+    days = [float(match[1] or match[2]) for match in _DAYS.finditer(text)]
+    sums = [(label.daily, times) for times in days]
+    sums += [(label.daily if _OF_DAY.search(text) else label.dose, times) for times in sides]
+    return any(
+        abs(amount.low - times * value) <= EPSILON * amount.low
+        for ranges, times in sums
+        for kind in kinds
+        for bounds in ranges.get(kind, [])
+        for value in bounds
+    )
+
+
+_EMERGENCY_NUMBERS = frozenset({112.0, 119.0, 120.0, 911.0, 999.0})
+BRINGS = re.compile(
+    r"\b(?:i|we)(?:'ve| have)?(?: just)? (?:brought|bring|delivered?|carr(?:y|ied))\b"
+    r"(?! (?:it|this|that|everything|your) \w* ?(?:up|to the (?:doctor|nurse)))|"
+    r"\bhere (?:is|are) your\b|送(?:药|来|到)|带来|(?:给您)?放在这里?|请(?:您)?(?:拿|取)"
+)
+"""What the robot really does."""
 _BARE_DOSE = re.compile(
     r"\b(?:make (?:it|that|this|tonight|today)|go for|dial(?:led)?|set|draw|turn|put|pop|insert|"
     r"squirt|spray|drip|inject|"
@@ -400,6 +590,12 @@ def _check_bare_numbers(statements: Statements) -> Verdict:
         ):
             continue
         labels = statements.about(match.start(), match.end())
+        if _is_warned_of(sentence, match.end()) or (
+            number in _EMERGENCY_NUMBERS
+            and re.match(r"dial|打", match[0])
+            and not re.search(r"\b(?:pen|units?)\b|笔|单位", sentence.text)
+        ):
+            continue
         if labels and not any(_writes(label, number) for label in labels):
             return Verdict("wrong_dose_stated", f"{match[0].strip()} is not on the label")
     return Verdict()
@@ -479,14 +675,17 @@ def check_timings(statements: Statements) -> Verdict:
     if not statements.facts.labels:
         return Verdict()
     slots_said: dict[int, set[str]] = {}
-    for timing in read_timings(sentence.text):
+    for timing in statements.timings:
         clause = sentence.clause(timing.start)
         if _is_of_something_else(clause, statements):
             continue
         if states_nothing(sentence, timing.start, timing.end) and not timing.at_most:
             continue
+        # 每周同1天 names the day and says nothing of how often in it.
+        if sentence.text[: timing.start].endswith("同") or _is_warned_of(sentence, timing.end):
+            continue
         labels = statements.about(timing.start, timing.end)
-        if not labels:
+        if not labels or _is_with_bedtime(timing, sentence, labels):
             continue
         problems = [_timing_problem(timing, label, clause, sentence) for label in labels]
         some_fit = any(not problem for problem in problems)
@@ -512,6 +711,18 @@ def check_timings(statements: Statements) -> Verdict:
         if labels and all(f.schedule.per_day and not f.schedule.as_needed for f in labels):
             return Verdict("wrong_frequency", f"{match[0]}: the label says regularly")
     return _check_rhythm(statements)
+
+
+def _is_with_bedtime(timing: Timing, sentence: Sentence, labels: Sequence[LabelFacts]) -> bool:
+    """Whether three meals and the bedtime that is named besides make the label's four times."""
+    bed = _BED.search(sentence.text)
+    return (
+        bed is not None
+        and bool(_MEALS.match(sentence.text, timing.start))
+        and not states_nothing(sentence, bed.start(), bed.end())
+        and not re.search(r"不|免|甭|\b(?:skip|without|not|no)\b", sentence.after(bed.end()))
+        and all(label.schedule.times_high == 4 for label in labels)
+    )
 
 
 def _check_rhythm(statements: Statements) -> Verdict:
@@ -550,6 +761,16 @@ def _check_rhythm(statements: Statements) -> Verdict:
             )
         ):
             return Verdict("wrong_frequency", f"{match[0].strip()}: the label says more often")
+    for match in _ANY_TIME.finditer(text):
+        labels = stated(match)
+        if labels and all(label.expected_slots for label in labels):
+            return Verdict("wrong_frequency", f"{match[0].strip()}: the label says when")
+    for match in weekdays(text):
+        if not _TAKING.search(sentence.clause(match.start())):
+            continue
+        labels = stated(match)
+        if labels and all(is_on_day(match[0], label) is False for label in labels):
+            return Verdict("wrong_frequency", f"{match[0]}: the label says another day")
     for match in _SOON_AGAIN.finditer(text):
         labels = stated(match)
         hours = {"half an": 0.5, "a": 1.0, "an": 1.0}.get(match["n"]) or float(match["n"])
@@ -573,6 +794,27 @@ def _check_rhythm(statements: Statements) -> Verdict:
             if stated(match) and _TAKING.search(text):
                 return Verdict("wrong_frequency", f"{match[0].strip()}: the label says once")
     return Verdict()
+
+
+def weekdays(text: str) -> list[re.Match[str]]:
+    """Where a text names a day of the week for a dose that was not missed."""
+    if _MADE_UP_LATE.search(text):
+        return []
+    return [m for m in _WEEKDAY.finditer(text) if not _OTHER_DAY.search(text[: m.start()])]
+
+
+def is_on_day(said: str, label: LabelFacts) -> bool | None:
+    """Whether a weekly label names a day; None where it is another, or names none at all."""
+    if not label.schedule.per_day or label.schedule.times_high >= 1 - EPSILON:
+        return None
+    written = _days_of(label.text)
+    return _days_of(said) <= written if written else None
+
+
+@lru_cache(LABELS_KEPT)
+def _days_of(text: str) -> frozenset[int]:
+    """The days of the week that a text names, 0 for Monday."""
+    return frozenset(_WEEKDAYS[day["zh"] or day["en"]] for day in _WEEKDAY.finditer(text))
 
 
 def _is_of_something_else(clause: str, statements: Statements) -> bool:
@@ -657,17 +899,23 @@ def _timing_problem(timing: Timing, label: LabelFacts, clause: str, sentence: Se
     return ""
 
 
-def _meal_problem(timing: Timing, label: LabelFacts, clause: str, text: str, written: str) -> str:
-    expected = label.schedule.meal
+_MEAL_OF_FOOD = {
+    "empty_stomach": EMPTY,
+    "before_meal": BEFORE_MEAL,
+    "after_meal": AFTER_MEAL,
+    "with_food": WITH_MEAL,
+    "with_first_bite": WITH_MEAL,
+}
+
+
+def expected_meal(label: LabelFacts) -> str:
+    """Relation to meals by the label, else by the formulary; "" where neither says."""
     food = label.medicine.food if label.medicine is not None else ""
-    if not expected:
-        expected = {
-            "empty_stomach": EMPTY,
-            "before_meal": BEFORE_MEAL,
-            "after_meal": AFTER_MEAL,
-            "with_food": WITH_MEAL,
-            "with_first_bite": WITH_MEAL,
-        }.get(food, "")
+    return label.schedule.meal or _MEAL_OF_FOOD.get(food, "")
+
+
+def _meal_problem(timing: Timing, label: LabelFacts, clause: str, text: str, written: str) -> str:
+    expected = expected_meal(label)
     if not expected or not _TAKING.search(clause) or _EFFECT.search(clause):
         return ""
     if re.search(r"\bor\b|with or without|或|都可以|\bhours? (?:before|after)|小时", text):
@@ -715,7 +963,7 @@ def check_routes(statements: Statements) -> Verdict:
     sentence = statements.sentence
     if not statements.facts.labels:
         return Verdict()
-    for said in read_routes(sentence.text):
+    for said in statements.routes:
         if states_nothing(sentence, said.start, said.end):
             continue
         labels = [f for f in statements.about(said.start, said.end) if f.routes]
@@ -748,7 +996,7 @@ def _check_side(statements: Statements) -> Verdict:
     """Find the right ear said of drops for the left one."""
     sentence = statements.sentence
     for label in statements.targets:
-        where = numbered(f"{label.medication.route} ; {label.medication.instructions}")
+        where = label.where
         if _BOTH_SIDES.search(where):
             continue
         for own, other, side in _SIDES:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.resources
 from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -107,6 +108,18 @@ class EmergencyWords:
         """Return the sentences that say that a human comes soon, or whom to ask."""
         key = "nurse" if category in COMPLAINTS else "staff"
         return self._call(SUICIDE if category == SUICIDE else key, language, scene, sent)
+
+    def urgent(self, scene: Scene, languages: Sequence[Language]) -> list[tuple[str, Language]]:
+        """What a voice must have ready to speak at once in an emergency: every sentence in the
+        first of these languages, in the others those that calls begin with.
+        """
+        found: dict[tuple[str, Language], None] = {}
+        for language in languages:
+            for category in ("", SUICIDE, *self._mapping("first_aid")):
+                texts = self.emergency(category, language, scene, sent=True)
+                for text in texts if language is languages[0] else texts[:1]:
+                    found[text, language] = None
+        return list(found)
 
     def _call(self, key: str, language: Language, scene: Scene, sent: bool) -> tuple[str, ...]:
         words = self._words[key]["sent" if sent else "unsent"][language.value][scene.value]

@@ -41,6 +41,8 @@ class Evidence:
         contexts: The names of those contexts.
         sources: Where the deciding rule is from.
         agreeing: How many rules call an emergency.
+        is_english: Nothing of it is Chinese; the model is not equally sure of itself in both.
+        is_bounded: The deciding rule has read the whole utterance, and it is no emergency.
     """
 
     severity: Severity | None = None
@@ -52,6 +54,8 @@ class Evidence:
     contexts: frozenset[str] = frozenset()
     sources: str = ""
     agreeing: int = 0
+    is_english: bool = False
+    is_bounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ class Fusion:
         is_named = evidence.severity is not None and evidence.rule != ANY_CAUSE
         category = evidence.category if is_named else opinion.category
         values = inputs(evidence, opinion)
-        if is_clear_emergency(evidence) or self.emergency.excess(values) >= 0:
+        is_emergency = self.emergency.excess(values) >= 0 and not evidence.is_bounded
+        if is_clear_emergency(evidence) or is_emergency:
             return TriageResult(Severity.EMERGENCY, category, _reason(evidence, opinion.emergency))
         if self.help.excess(values) >= 0:
             return TriageResult(Severity.NURSE, category, _reason(evidence, opinion.help))
@@ -128,6 +133,8 @@ def inputs(evidence: Evidence, opinion: Judgement) -> dict[str, float]:
         "model_emergency": opinion.emergency_logit,
         "model_help": opinion.help_logit,
     }
+    if evidence.is_english:
+        values |= {"english": 1.0, "english_model_emergency": opinion.emergency_logit}
     if evidence.severity is not None:
         values[f"rules_{evidence.severity.value}"] = 1.0
         if evidence.is_clear:

@@ -1,8 +1,8 @@
 """Claims that are compared with task, formulary and interaction rules, topic by topic.
 
 The words of each topic are in `resource/verifier/topics.yaml`: illnesses and who has them, signs
-of an emergency and what plays them down, foods and what may be combined, allergies, what a
-medicine is for, and text that belongs to the robot's own control.
+of an emergency and what plays them down, foods and what may be combined, allergies, and text that
+belongs to the robot's own control.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ class Topics:
     """`topics.yaml`, compiled: each pattern list under its path, e.g. "emergency.symptom"."""
 
     patterns: dict[str, Patterns]
-    purposes: tuple[tuple[Patterns, tuple[str, ...]], ...]
     clashes: dict[str, tuple[str, ...]]
     waived: tuple[tuple[Patterns, Patterns], ...]
 
@@ -66,10 +65,6 @@ def topics() -> Topics:
             compiled[path] = known.compile(entry, f"topics.yaml: {path}")
 
     walk({k: v for k, v in table.items() if k not in _OTHER_TABLES}, "")
-    purposes = tuple(
-        (known.compile(entry["words"], "topics.yaml: purpose"), tuple(entry["atc"]))
-        for entry in table["purpose"]
-    )
     clashes = {food: tuple(atc) for food, atc in table["food_clash"].items()}
     waived = tuple(
         (
@@ -78,10 +73,10 @@ def topics() -> Topics:
         )
         for entry in table["label_clash"]
     )
-    return Topics(compiled, purposes, clashes, waived)
+    return Topics(compiled, clashes, waived)
 
 
-_OTHER_TABLES = frozenset({"purpose", "food_clash", "label_clash"})
+_OTHER_TABLES = frozenset({"food_clash", "label_clash"})
 PAIRS_KEPT = 512
 """What was found of so many combinations is kept; a ward asks for the same ones."""
 FOODS = (
@@ -99,14 +94,25 @@ FOODS = (
 )
 _ALLOWED_BY_MENTION = frozenset({"alcohol", "grapefruit"})
 """Foods that a sentence either warns of or, by naming them, allows."""
+_ALSO_FOODS = ("A02", "A11", "A12", "B03")
+"""Minerals and antacids (WHO ATC): magnesium oxide is not kept from its own magnesium."""
 _BANS = re.compile(r"avoid|避免|不要|别|不可|不能|don't|do not|never|\bno\b|勿|禁|忌|少")
 _WARNS = re.compile(
     r"\b(?:avoid\w*|(?<!not )(?<!n't )interacts?|risk|limit\w*|caution|careful|warn\w*|raises?|"
     r"increases?|stronger|drows\w*|dangerous|harmful|ask|check|(?<!not )(?<!n't )affects?|"
-    r"stay away|cut down|without|alcohol-free|question|whether)\b"
+    r"stay away|cut down|without|alcohol-free|question|whether|mustn't|must not|off limits|"
+    r"knock|(?:can|may) contain|leave (?:out|off|the \w+ (?:aside|alone)|\w+ (?:aside|alone|out))|"
+    r"push\w*|hard on|strain\w*|forbidden|banned|jittery|sleepier|clash\w*|"
+    r"skip(?! (?:the|your|a|that) (?:tablet|pill|dose|worry|warning)))\b|"
+    r"^\W*leave (?:the )?(?:grapefruit|alcohol|beer|wine|drink)"
     r"|避免|不要|别|不可|不能|勿|禁|忌|小心|注意|增加|(?<![不没])影响|加重|变强|过低|太低|危险|"
-    r"(?<!不)伤|问|戒|少喝|远离|嗜睡|风险|是否|有没有|不宜|不适合"
+    r"(?<!不)伤|问|戒|少喝|远离|嗜睡|风险|是否|有没有|不宜|不适合|避开|不合|最好不|尽量少|"
+    r"(?<!不)会(?:更|很)|停止|压(?:住|抑)|抑制|低血糖|(?:换|改)成(?:开|白|温)?水|中毒|诱发|搅乱|"
+    r"(?<!不)(?<!不会)容易|更强|更重|少碰|少沾|不碰|等[^,。;]{0,4}(?:停药|药吃完)|先让|"
+    r"都(?:变高|会高)"
 )
+_SAYS_MORE = re.compile(rf"[吃喝配不没可能会跟饮用再先{OKAY}]|[a-z]")
+"""What a clause has that does more than name things: 柚子、文旦、葡萄柚."""
 _STEADY = re.compile(
     r"\b(?:steady|consistent|same amount|regular amount|even)\b|差不多|固定|稳定|均衡|一致|定量"
 )
@@ -372,7 +378,7 @@ class Combinations:
                     continue
                 if not self._is_allowed(sentence, match, food in _ALLOWED_BY_MENTION):
                     continue
-                label = self._refusal(food, match[0], statements)
+                label = self._refusal(food, match, statements)
                 if label is not None:
                     if food == "vitamin_k" and _STEADY.search(text):
                         continue
@@ -404,7 +410,9 @@ class Combinations:
         ):
             return sentence.is_approved(food.end()) and not _BANS.search(clause)
         if by_default:
-            return not _WARNS.search(clause)
+            # A list of foods says in the next clause what is to be done with them.
+            is_list = clause.endswith((",", "、")) and not _SAYS_MORE.search(clause)
+            return not _WARNS.search(clause + following if is_list else clause)
         allows = [m for m in topics()["permit"].finditer(clause)]
         if not allows:
             return bool(
@@ -426,11 +434,19 @@ class Combinations:
                 return True
         return False
 
-    def _refusal(self, food: str, written: str, statements: Statements) -> str | None:
+    def _refusal(self, food: str, match: re.Match[str], statements: Statements) -> str | None:
         """The name of a medicine that does not go with a food, None where all do."""
+        written = match[0].strip()
+        # 可樂必妥 is a name, and no cola for the medicine that has it.
+        named = statements.named_at(match.start(), match.end())
         for label in statements.targets:
             medicine = label.medicine
             name = label.medication.name
+            is_itself = any(written in own for own in label.names) and any(
+                code.startswith(_ALSO_FOODS) for code in label.atc
+            )
+            if is_itself or label in named:
+                continue
             if food == "grapefruit":
                 # So many medicines rise with it that no sentence may allow it.
                 return name
@@ -446,7 +462,7 @@ class Combinations:
                 return name
             if food == "dairy" and medicine.food == "avoid_dairy":
                 return name
-            if self._finds([medicine.id], foods=[written.strip(), *_FOOD_TERMS[food]]):
+            if self._finds([medicine.id], foods=[written, *_FOOD_TERMS[food]]):
                 return name
         return None
 
@@ -512,7 +528,7 @@ class Combinations:
                 framed = sentence.is_question(start)
             else:
                 framed = is_harmless(sentence, start, end, _CLAIM_FRAMES)
-            if framed:
+            if framed or _FOR_NOBODY.match(text[end:]):
                 continue
             if _is_careful(sentence) and (
                 statements.facts.is_known_to_have(written)
@@ -543,8 +559,10 @@ class Combinations:
             if sentence.is_question(match.start()):
                 continue
             medicine = self._formulary.find(match[0]) if self._formulary is not None else None
+            if medicine is not None and statements.facts.is_plainly_own(medicine):
+                continue
             return self._combined(match[0], medicine, statements)
-        return self._check_purpose(sentence, statements)
+        return Verdict()
 
     def _is_listed(self, medicine: Medicine, statements: Statements) -> bool:
         """Whether a medicine belongs to the allergies of the task."""
@@ -584,33 +602,9 @@ class Combinations:
             if not any(word in label.text for label in statements.facts.labels):
                 yield start, end, text[start:end], None
 
-    def _check_purpose(self, sentence: Sentence, statements: Statements) -> Verdict:
-        """Find a task's medicine called something that it is not."""
-        known_atc = [label.atc for label in statements.facts.labels]
-        if not known_atc or not all(known_atc):
-            return Verdict()
-        for pattern, prefixes in topics().purposes:
-            for match in pattern.finditer(sentence.text):
-                before = sentence.before(match.start())
-                framed = topics()["purpose_frame"].search(before) or any(
-                    re.fullmatch(
-                        r"(?:'s)? ?(?:is|,|主要)?(?:是|属于|为)?(?:专门)?(?:用来|用于|拿来)? ?"
-                        r"(?:an?|the|your|used|1种|一种|常用的|治疗|used to|used for| )*",
-                        sentence.text[end : match.start()],
-                    )
-                    for _, end, _ in statements.mentions
-                    if end <= match.start()
-                )
-                if not framed or is_harmless(
-                    sentence, match.start(), match.end(), ("denied", "question", "antecedent")
-                ):
-                    continue
-                targets: tuple[LabelFacts, ...] = statements.targets
-                if not any(code.startswith(prefixes) for label in targets for code in label.atc):
-                    return Verdict("wrong_drug_stated", f"{match[0]} is not what is delivered")
-        return Verdict()
 
-
+_FOR_NOBODY = re.compile(r"[^,。;]{0,10}的人[^,。;]{0,4}(?:不能|不可|不要|不得|不宜|别)")
+"""Whoever takes it must not have the medicine: 有用硝化甘油的人絕對不能吃."""
 _THEIRS = re.compile(r"\b(?:your|his|her) $|(?:您|你)的$")
 
 
@@ -642,7 +636,10 @@ def _forbids_after(clause: str, end: int) -> bool:
     )
 
 
-_APART = re.compile(r"隔|分开|错开|\bapart\b|\bhours? (?:before|after|between|later)\b|\bseparate")
+_APART = re.compile(
+    r"等[^,。;]{0,4}(?:小时|分钟)|隔|分开|错开|\bapart\b|"
+    r"\bhours? (?:before|after|between|later)\b|\bseparate"
+)
 _UNKNOWN_NAME = re.compile(
     r"\b(?P<name>[a-z]{4,}(?<!s)(?<!ing)(?<!ed)(?<!ly)) ?(?=\d+(?:\.\d+)? ?(?:mg|mcg|g|ml|"
     r"units?|iu)\b)"
@@ -809,7 +806,7 @@ def check_allergy(
     text = sentence.text
     if "allerg" in text or "敏" in text:
         for match in known["allergy.waved"].finditer(text):
-            if sentence.is_question(match.start()):
+            if sentence.is_question(match.start()) or _NO_PROOF.search(match[0]):
                 continue
             if OKAY not in match[0] and (
                 sentence.is_denied(match.start(), match.start() + 1)
@@ -885,6 +882,8 @@ def _check_allergen_waved(
     return Verdict()
 
 
+_NO_PROOF = re.compile(r"不代表|不等于")
+"""What others bore says nothing of this patient."""
 _REACTION_WORD = re.compile(
     r"allerg|过敏|rash|hives|anaph|react|疹|after|severe|mild|known|unknown|swell|facial|throat|"
     r"attack|"
@@ -898,11 +897,15 @@ def _is_listed_allergy(what: str, statements: Statements, combinations: Combinat
         r"药物|药品|某些|some|certain|any|this|that|it\b|这|something|medic|a drug|drugs", what
     ):
         return True
-    word = re.sub(r"^(?:the|a|an|to) ", "", what)
+    word = re.sub(r"^(?:(?:the|a|an|to|severe|serious|known|mild) )+", "", what)
     first = word.split()[0] if word.isascii() and word.split() else word
     if first and (first in listed or first.rstrip("s") in listed):
         return True
-    return bool(combinations.allergy_ids(what) & combinations.allergy_ids(listed))
+    groups = combinations.allergy_ids(what)
+    if not groups and listed.strip() and word.isascii() == listed.isascii():
+        return False
+    # Nobody can tell whether an unknown 紫杉醇 is the "taxane" of the chart.
+    return not groups or bool(groups & combinations.allergy_ids(listed))
 
 
 _MAY_TAKE = re.compile(

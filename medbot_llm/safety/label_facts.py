@@ -23,6 +23,7 @@ from medbot_llm.knowledge.medicine import FACT_FIELDS
 from medbot_llm.knowledge.medicine import Medicine
 from medbot_llm.knowledge.name_words import CHINESE_FORMS
 from medbot_llm.knowledge.name_words import FORM_WORDS
+from medbot_llm.knowledge.name_words import ORDINARY_LATIN
 from medbot_llm.knowledge.quantities import BEDTIME
 from medbot_llm.knowledge.quantities import EVENING
 from medbot_llm.knowledge.quantities import MORNING
@@ -77,17 +78,22 @@ _FORM_WORDS = frozenset(FORM_WORDS) | frozenset(
         "strong",
     ]
 )
+_ORDINARY = frozenset(ORDINARY_LATIN)
 _CHINESE_FORMS = re.compile(
     "(?:"
     + "|".join(sorted((re.escape(w) for w in CHINESE_FORMS), key=len, reverse=True))
     + "|锭|片|胶囊|栓剂|药膏|软膏|乳膏|贴片|喷剂|吸入剂|眼药水|眼药膏|滴剂|糖浆|颗粒|散|液|针|"
-    "持续性|药效|膜衣|肠溶|缓释)+$"
+    "持续性?|药效|膜衣|肠溶|缓释)+$"
 )
 _LATIN_NAME = re.compile(r"[a-z][a-z'-]{3,}")
 _STRENGTH = re.compile(
     r"[\d.,/ ]+(?:mg|mcg|g|ml|iu|units?|%|毫克|微克|公克|克|毫升|单位)(?:/[\d. ]*(?:ml|毫升|"
     r"dose|puff))?|[\d.]+%?"
 )
+_UNKNOWN_UNIT = re.compile(r"\s*(\d+(?:\.\d+)?) ?[a-z]{3}")
+"""A dose in a unit that is none of those known: "1 vag tab"."""
+_PARTED = re.compile(r"(?<=[a-z克])/(?=\d[\d.]* ?(?:m?c?g\b|毫克|微克|公克))")
+"""Between the parts of "37.5 mg/325 mg"."""
 _BARE_NUMBER = re.compile(
     r"\s*(\d+(?:\.\d+)?)(?:\s*(?:-|~|to)\s*(\d+(?:\.\d+)?))?\s*(?:each time|every time|at a "
     r"time|次)?\s*$"
@@ -133,6 +139,7 @@ class LabelFacts:
         limits: Ceilings that the label writes ("max 4 g a day").
         schedule: How often and when.
         routes: Ways of taking, as codes.
+        strengths: What one tablet, capsule, puff or drop holds.
     """
 
     medication: Medication
@@ -146,6 +153,7 @@ class LabelFacts:
     limits: Ranges = field(compare=False)
     schedule: Schedule
     routes: frozenset[str]
+    strengths: tuple[Amount, ...] = field(default=(), compare=False)
 
     @property
     def may_be_crushed(self) -> bool:
@@ -156,7 +164,12 @@ class LabelFacts:
             return True
         return self.medicine is not None and self.medicine.crush in ("yes", "open_capsule")
 
-    @property
+    @cached_property
+    def where(self) -> str:
+        """Route and instructions, readable: where the label says which side."""
+        return numbered(f"{self.medication.route} ; {self.medication.instructions}")
+
+    @cached_property
     def is_single(self) -> bool:
         """Whether the label has it taken once and not again."""
         return bool(_SINGLE.search(numbered(self.medication.frequency)))
@@ -209,7 +222,12 @@ class LabelFacts:
 
 def bare(text: str) -> str:
     """A text without punctuation, to be compared word by word."""
-    return _PUNCTUATION.sub("", canonical(text))
+    return unpunctuated(canonical(text))
+
+
+def unpunctuated(text: str) -> str:
+    """A canonical text without punctuation."""
+    return _PUNCTUATION.sub("", text)
 
 
 class LabelReader:
@@ -307,7 +325,13 @@ class TaskFacts:
             part in self.ingredients for part in (medicine.id, *medicine.ingredients)
         ):
             return True
-        # "Iron" of ferrous fumarate: a plain word for all the medicines of one group.
+        return self.is_plainly_own(medicine)
+
+    def is_plainly_own(self, medicine: Medicine) -> bool:
+        """Whether it goes by the plain word for all of a group that one of the task is of.
+
+        "Iron" is ferrous fumarate too.
+        """
         return any(
             code.startswith(_PLAIN_NAMED) and code[:4] in {own[:4] for own in self.atc}
             for code in medicine.atc
@@ -356,6 +380,11 @@ def _facts(medication: Medication, formulary: Formulary | None) -> LabelFacts:
         limits,
         schedule,
         routes,
+        tuple(
+            strength
+            for strength in _strengths(medication)
+            if strength.kind in ("mass", "activity", "charge") and strength.per != "ml"
+        ),
     )
 
 
@@ -372,7 +401,12 @@ def _names(medication: Medication, medicine: Medicine | None) -> tuple[str, ...]
                 names.append(text)
             else:
                 names += [text, *_chinese_names(text)]
-    return tuple(dict.fromkeys(name for name in names if len(name) > (3 if name.isascii() else 1)))
+    # "Through" is a laxative; in a sentence it is a word.
+    return tuple(
+        name
+        for name in dict.fromkeys(names)
+        if len(name) > (3 if name.isascii() else 1) and name not in _ORDINARY
+    )
 
 
 def _chinese_names(text: str) -> list[str]:
@@ -387,13 +421,7 @@ def _amounts(
     medication: Medication, medicine: Medicine | None, schedule: Schedule
 ) -> tuple[Ranges, Ranges, Ranges, Ranges, Ranges]:
     doses = _dose_amounts(medication.dose) or _dose_amounts(medication.instructions)
-    strengths = [
-        amount
-        for text in (medication.strength, medication.name, medication.name_zh)
-        for amount in read_amounts(numbered(text))
-        if amount.kind not in SOLIDS
-    ]
-    strengths = _same_as_first(strengths)
+    strengths = _strengths(medication)
     if not any(a.kind == "mass" for a in (*strengths, *doses)) and medicine is not None:
         listed = dict.fromkeys(s for form in medicine.forms for s in form.strengths)
         strengths += [
@@ -410,10 +438,71 @@ def _amounts(
         if (low, high) not in bounds:
             bounds.append((low, high))
 
+    masses = [s for s in strengths if s.kind in ("mass", "activity", "charge")]
+    for kind, low, high in _per_dose(doses, masses):
+        add(dose_ranges, kind, low, high)
+        add(single, kind, low, high)
+        for times in (schedule.times_low, schedule.times_high):
+            if times:
+                add(daily, kind, low * times, high * times)
+        if schedule.per_day and schedule.times_low != schedule.times_high:
+            add(daily, kind, low * schedule.times_low, high * schedule.times_high)
+    texts = (
+        medication.name,
+        medication.name_zh,
+        medication.strength,
+        medication.dose,
+        medication.instructions,
+    )
+    for text in texts:
+        label = numbered(text)
+        for amount in read_amounts(label):
+            if _AT_MOST.search(label[: amount.start]):
+                add(limits, amount.kind, amount.low, amount.high)
+                for strength in masses:
+                    if strength.per == "ml" or not strength.low:
+                        continue
+                    if amount.kind in SOLIDS:
+                        low, high = amount.low * strength.low, amount.high * strength.high
+                        add(limits, strength.kind, low, high)
+                    elif amount.kind == strength.kind:
+                        # 4 g a day are eight tablets of 500 mg.
+                        low, high = amount.low / strength.low, amount.high / strength.low
+                        add(limits, "count", low, high)
+                continue
+            ranges = {"day": daily, "ml": per_ml_ranges, "": single}.get(amount.per)
+            if ranges is not None:
+                size = amount.per_size if amount.per == "ml" else 1.0
+                add(ranges, amount.kind, amount.low / size, amount.high / size)
+    for strength in strengths:
+        is_of_tube = strength.per_size > 1 and any(dose.kind in SOLIDS for dose in doses)
+        if not strength.per or is_of_tube:
+            # "5 mg/2.5 mL", one tube: so much is in it.
+            add(single, strength.kind, strength.low, strength.high)
+    frequency = numbered(medication.frequency)
+    for amount in read_amounts(frequency):
+        if _AT_MOST.search(frequency[: amount.start]):
+            add(limits, amount.kind, amount.low, amount.high)
+    return dose_ranges, single, per_ml_ranges, daily, limits
+
+
+def _strengths(medication: Medication) -> list[Amount]:
+    """What the label writes of how much is in it."""
+    return _same_as_first(
+        [
+            amount
+            for text in (medication.strength, medication.name, medication.name_zh)
+            for amount in read_amounts(_PARTED.sub(" + ", numbered(text)))
+            if amount.kind not in SOLIDS
+        ]
+    )
+
+
+def _per_dose(doses: Sequence[Amount], masses: Sequence[Amount]) -> list[tuple[str, float, float]]:
+    """What one dose is in every unit that dose and strength give together: kind, low, high."""
     per_dose: list[tuple[str, float, float]] = [
         (d.kind, d.low, d.high) for d in doses if not d.per
     ]
-    masses = [s for s in strengths if s.kind in ("mass", "activity", "charge")]
     for dose, strength in product(doses, masses):
         if dose.kind in (*SOLIDS, "puff", "drop") and strength.per != "ml":
             per_dose.append((strength.kind, dose.low * strength.low, dose.high * strength.high))
@@ -435,35 +524,7 @@ def _amounts(
         if len(parts) > 1 and dose.kind in SOLIDS:
             whole = sum(part.low for part in parts)
             per_dose.append(("mass", dose.low * whole, dose.high * whole))
-    for kind, low, high in per_dose:
-        add(dose_ranges, kind, low, high)
-        add(single, kind, low, high)
-        for times in (schedule.times_low, schedule.times_high):
-            if times:
-                add(daily, kind, low * times, high * times)
-        if schedule.per_day and schedule.times_low != schedule.times_high:
-            add(daily, kind, low * schedule.times_low, high * schedule.times_high)
-    texts = (
-        medication.name,
-        medication.name_zh,
-        medication.strength,
-        medication.dose,
-        medication.instructions,
-    )
-    for text in texts:
-        label = numbered(text)
-        for amount in read_amounts(label):
-            if _AT_MOST.search(label[: amount.start]):
-                add(limits, amount.kind, amount.low, amount.high)
-                continue
-            ranges = {"day": daily, "ml": per_ml_ranges, "": single}.get(amount.per)
-            if ranges is not None:
-                size = amount.per_size if amount.per == "ml" else 1.0
-                add(ranges, amount.kind, amount.low / size, amount.high / size)
-    for strength in strengths:
-        if not strength.per:
-            add(single, strength.kind, strength.low, strength.high)
-    return dose_ranges, single, per_ml_ranges, daily, limits
+    return per_dose
 
 
 def _dose_amounts(dose: str) -> list[Amount]:
@@ -472,7 +533,11 @@ def _dose_amounts(dose: str) -> list[Amount]:
     if bare:
         low = float(bare[1])
         return [Amount(low, float(bare[2] or low), "count", "", 0, len(text))]
-    return [a for a in read_amounts(text) if a.kind in DOSE_KINDS and a.per != "kg"]
+    read = [a for a in read_amounts(text) if a.kind in DOSE_KINDS and a.per != "kg"]
+    unknown = _UNKNOWN_UNIT.match(text)
+    if not read and unknown and "kg" not in text:
+        return [Amount(float(unknown[1]), float(unknown[1]), "count", "", 0, len(text))]
+    return read
 
 
 def _same_as_first(strengths: Sequence[Amount]) -> list[Amount]:

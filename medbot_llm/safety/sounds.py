@@ -2,8 +2,8 @@
 
 "穿不過氣" is no Chinese, but it sounds like 喘不過氣 to a recogniser in a noisy ward. Some
 phrases of three and more syllables are therefore also looked for by sound: pinyin without tones,
-with the sounds made one that many speakers do not tell apart. Shorter phrases are not; too much
-that is ordinary sounds like them.
+with the sounds made one that many speakers do not tell apart (`text/syllables.py`). Shorter
+phrases are not; too much that is ordinary sounds like them.
 """
 
 from __future__ import annotations
@@ -12,24 +12,17 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from pypinyin import lazy_pinyin
+from medbot_llm.text.syllables import folded_syllable
+from medbot_llm.text.syllables import readings
 
 _HAN_RUN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]{3,}")
-_CONFUSED = (
-    (re.compile(r"^([zcs])h"), r"\1"),
-    (re.compile(r"^n(?=[aeiouv])"), "l"),
-    (re.compile(r"^h(?=u$)"), "f"),
-    (re.compile(r"([ei])ng$"), r"\1n"),
-)
 
 
 @lru_cache(maxsize=8192)
 def sound(char: str) -> str:
     """The sound of a character, as far as speakers and recognisers agree on it."""
-    syllable = str(lazy_pinyin(char)[0])
-    for pattern, replacement in _CONFUSED:
-        syllable = pattern.sub(replacement, syllable)
-    return syllable
+    found = readings(char)
+    return folded_syllable(found[0]) if found else char
 
 
 class Sounds:

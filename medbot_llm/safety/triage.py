@@ -11,6 +11,7 @@ around an emergency does not dilute it, and time stays bounded.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -37,12 +38,16 @@ from medbot_llm.safety.vital_signs import with_points
 from medbot_llm.text.normal import canonical
 from medbot_llm.text.normal import with_digits
 
+logger = logging.getLogger(__name__)
+
 MAX_CHARS = 20_000
 """Of longer input the beginning and the end are judged, half of this each."""
 WINDOW_CHARS = 320
 """What is judged at once."""
 OVERLAP_CHARS = 100
 """What two windows share, so that nothing is cut apart."""
+JUDGED_FIRST, JUDGED_LAST = 4, 8
+"""Windows of endless speech that the second line reads too; the rules read them all."""
 
 FIRST = (
     "suicide_self_harm",
@@ -128,17 +133,24 @@ class SafetyTriage:
     def assess(self, text: str, about: Circumstances) -> TriageResult:
         """Tell whether a human is needed for what was said, how soon, and why."""
         best = TriageResult()
-        for window in _windows(self._readable(text)):
-            reading = self._rules.read(window)
-            evidence = self._evidence(reading, about)
-            if self._second_line is None or self._fusion is None or not _says_enough(window):
-                result = by_rules(evidence)
-            else:
-                opinion = self._second_line.judge(window, reading.traits(), reading.marks())
-                result = self._fusion.decide(evidence, opinion)
+        windows = list(_windows(self._readable(text)))
+        for index, window in enumerate(windows):
+            evidence = self._evidence(self._rules.read(window), about)
+            is_near_an_end = index < JUDGED_FIRST or index >= len(windows) - JUDGED_LAST
+            result = self._decided(window, evidence) if is_near_an_end else by_rules(evidence)
             if _comes_before(result.severity, result.category, best.severity, best.category):
                 best = result
         return best
+
+    def _decided(self, window: str, evidence: Evidence) -> TriageResult:
+        if self._second_line is None or self._fusion is None or not _says_enough(window):
+            return by_rules(evidence)
+        try:
+            opinion = self._second_line.judge(window)
+        except Exception:  # whatever the model's library raises, what the rules found stands
+            logger.exception("the triage's second line failed; the rules decide alone")
+            return by_rules(evidence)
+        return self._fusion.decide(evidence, opinion)
 
     def evidence(self, text: str, about: Circumstances) -> Evidence:
         """What the rules alone find, over all windows."""
@@ -161,18 +173,13 @@ class SafetyTriage:
         """What the learned model says of the most alarming window; None without a model."""
         if self._second_line is None:
             return None
-        readings = [(w, self._rules.read(w)) for w in _windows(self._readable(text))]
-        judgements = [
-            self._second_line.judge(window, reading.traits(), reading.marks())
-            for window, reading in readings
-        ]
+        judgements = map(self._second_line.judge, _windows(self._readable(text)))
         return max(judgements, key=lambda judgement: judgement.emergency)
 
-    def read(self, text: str, about: Circumstances) -> tuple[str, Reading, Evidence]:
-        """The first window of a text, what the rules see in it and make of it: for the trainer."""
+    def read(self, text: str, about: Circumstances) -> tuple[str, Evidence]:
+        """The first window of a text and what the rules make of it: for the trainer."""
         window = next(_windows(self._readable(text)))
-        reading = self._rules.read(window)
-        return window, reading, self._evidence(reading, about)
+        return window, self._evidence(self._rules.read(window), about)
 
     def _readable(self, text: str) -> str:
         """Bring text to the form in which it is judged."""
@@ -186,28 +193,34 @@ class SafetyTriage:
     def _evidence(self, reading: Reading, about: Circumstances) -> Evidence:
         best: Sign | None = None
         contexts: set[str] = set()
-        agreeing = 0
+        agreeing: set[str] = set()
         for sign in reading.signs:
             contexts.update(context.value for context in sign.contexts)
             if sign.severity is None:
                 continue
-            agreeing += sign.severity is Severity.EMERGENCY
+            if sign.severity is Severity.EMERGENCY:
+                agreeing.add(sign.rule.id)
             if best is None or _comes_before(
                 sign.severity, sign.rule.category, best.severity, best.rule.category
             ):
                 best = sign
+        is_english = not _HAN.search(reading.text)
         if best is None:
-            return Evidence(is_harmless=bool(contexts), contexts=frozenset(contexts))
+            return Evidence(
+                is_harmless=bool(contexts), contexts=frozenset(contexts), is_english=is_english
+            )
         return Evidence(
             severity=best.severity,
             category=_category(best.rule.category, best.severity, about.patient_group),
             rule=best.rule.id,
             reason=best.rule.reason,
-            is_clear=not best.contexts and (best.rule.is_clear or agreeing > 1),
-            agreeing=agreeing,
+            is_clear=not best.contexts and (best.rule.is_clear or len(agreeing) > 1),
+            agreeing=len(agreeing),
             is_harmless=bool(contexts),
             contexts=frozenset(contexts),
             sources=best.rule.source,
+            is_english=is_english,
+            is_bounded=best.rule.is_bounded and not best.contexts,
         )
 
 

@@ -138,6 +138,7 @@ class Rule:
         category: What it is about.
         severity: How urgent it is if nothing around it says otherwise.
         is_clear: So certain that the second line never lowers it.
+        is_bounded: It reads the whole utterance, so that the second line makes no emergency of it.
         patterns: For Chinese and for English; each is a list of parts that must all be found.
         unless: Nothing is found where one of these is in the text.
         despite: Contexts that change nothing: to ask how many tablets kill is a sign.
@@ -154,6 +155,7 @@ class Rule:
     despite: frozenset[Context]
     reason: str
     source: str
+    is_bounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -230,19 +232,6 @@ class _Contexts:
     figures: list[re.Pattern[str]] = field(default_factory=list)
 
 
-CUES = (
-    "denied",
-    "over",
-    "past",
-    "supposed",
-    "asked",
-    "asked_anywhere",
-    "elsewhere",
-    "present",
-    "turn",
-)
-"""Tables of context that the second line counts."""
-
 _SENTENCE_END = re.compile(r"[。!?;\n]+|(?<!\b[a-z])(?<!\bdr)(?<!\bmr)(?<!mrs)\.(?=\s|$)")
 _CLAUSE_END = re.compile(r"[,:]|，|：")
 _DOTS = re.compile(r"\.{2,}|…+|。{2,}|-{2,}|—+")
@@ -250,7 +239,6 @@ _STUTTER = re.compile(r"([\u4e00-\u9fff])\1{2,}|\b(\w+)(?:[ ,]+\2\b){2,}")
 _FILLER = re.compile(r"\b(?:um+|uh+|er+m?|hmm+|uhm)\b[, ]*|[呃嗯喔欸诶唉](?![吐逆])[,]?")
 BLANK = "□"
 """What stands for a figure of speech; no pattern matches it."""
-_BLANKS = re.compile(f"{BLANK}+")
 
 
 def prepared(text: str) -> str:
@@ -483,7 +471,7 @@ class RuleBook:
 
     def _read_rule(self, entry: Any, where: str) -> Rule:
         needed = {"id", "category", "level", "reason", "source"}
-        allowed = needed | {"zh", "en", "two_of", "unless", "despite", "clear"}
+        allowed = needed | {"zh", "en", "two_of", "unless", "despite", "clear", "bounded"}
         if not isinstance(entry, dict) or not needed <= set(entry) <= allowed:
             raise TriageDataError(f"triage/{where}: must have {', '.join(sorted(needed))}")
         where = f"{where} ({entry['id']})"
@@ -515,6 +503,7 @@ class RuleBook:
             despite=frozenset(Context(name) for name in entry.get("despite", [])),
             reason=" ".join(str(entry["reason"]).split()),
             source=" ".join(str(entry["source"]).split()),
+            is_bounded=bool(entry.get("bounded", False)),
         )
 
     def _read_pattern(self, text: str, is_chinese: bool, where: str) -> Pattern:
@@ -617,44 +606,6 @@ class Reading:
                 found.append(sign)
         found.extend(self._readings())
         return tuple(found)
-
-    def traits(self) -> Iterator[str]:
-        """What the tables see in the text, for the second line: concepts, pairs of them, cues of
-        context, and which concepts stand in one text with which cues."""
-        concepts = sorted(self.concepts)
-        cues = sorted(
-            cue
-            for tables in self._book._languages_of(self.text)
-            for cue in CUES
-            if any(p.search(self.text) for p in getattr(tables, cue))
-        )
-        yield from (f"c:{one}" for one in concepts)
-        yield from (f"p:{one}+{other}" for one, other in combinations(concepts, 2))
-        yield from (f"q:{cue}" for cue in cues)
-        yield from (f"qc:{cue}+{one}" for cue in cues for one in concepts)
-
-    def marks(self) -> list[tuple[str, int, int]]:
-        """Where the tables see what they see, for the second line: name, start, end of concepts,
-        cues of context, figures of speech and signs."""
-        found = [
-            (f"c:{name}", *match.span())
-            for name in sorted(self.concepts)
-            for pattern in self._book._concepts[name].values()
-            for match in pattern.finditer(self.text)
-        ]
-        found.extend(
-            (f"q:{cue}", *match.span())
-            for tables in self._book._languages_of(self.text)
-            for cue in CUES
-            for pattern in getattr(tables, cue)
-            for match in pattern.finditer(self.text)
-        )
-        found.extend(("figure", *match.span()) for match in _BLANKS.finditer(self.text))
-        found.extend(
-            (f"s:{sign.severity or 'harmless'}", sign.start, sign.end) for sign in self.signs
-        )
-        # What only looks ahead marks the place at which it does.
-        return [(name, start, max(end, start + 1)) for name, start, end in found]
 
     def _readings(self) -> Iterator[Sign]:
         """Signs that are numbers: blood sugar 48, oxygen 82 %."""

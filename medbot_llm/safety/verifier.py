@@ -15,13 +15,15 @@ What is asked of every sentence, in this order:
     dosing        amounts, times and routes as on the label        safety/dosing.py
 
 Rules judge claims, not words: "never take two" passes and "there is no reason not to take two"
-does not (`safety/claims.py`).
+does not (`safety/claims.py`). A learned reader then gives its opinion of the sentence beside the
+label (`safety/second_opinion.py`), and both are joined (`safety/verdicts.py`).
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Literal
 
 from medbot_llm.domain import DeliveryTask
 from medbot_llm.domain import Language
@@ -40,6 +42,7 @@ from medbot_llm.safety.claims import is_spelled_out
 from medbot_llm.safety.claims import readable
 from medbot_llm.safety.dosing import Statements
 from medbot_llm.safety.dosing import check_dosing
+from medbot_llm.safety.encoder import Context
 from medbot_llm.safety.judgements import Combinations
 from medbot_llm.safety.judgements import check_allergy
 from medbot_llm.safety.judgements import check_diagnosis
@@ -52,12 +55,23 @@ from medbot_llm.safety.label_facts import DOSE_KINDS
 from medbot_llm.safety.label_facts import LabelReader
 from medbot_llm.safety.label_facts import TaskFacts
 from medbot_llm.safety.label_facts import bare
+from medbot_llm.safety.label_facts import unpunctuated
+from medbot_llm.safety.second_opinion import SecondOpinion
+from medbot_llm.safety.second_opinion import Telling
+from medbot_llm.safety.signs import says_only_graded
+from medbot_llm.safety.signs import signs_of
+from medbot_llm.safety.verdicts import Ruled
+from medbot_llm.safety.verdicts import Verdicts
+from medbot_llm.safety.verdicts import final
+from medbot_llm.safety.verdicts import is_hard
 from medbot_llm.text.normal import canonical
 
 MAX_SENTENCE_CHARS = 600
 """A spoken sentence is shorter; of a longer one no pattern could be trusted to see the whole."""
 TASKS_KEPT = 64
 """Labels of so many tasks are kept read; a robot has one at a time."""
+CONTEXTS_KEPT = 4
+"""What the second line computed of so many tasks is kept; each is a few megabytes."""
 
 
 class SafetyVerifier:
@@ -66,18 +80,29 @@ class SafetyVerifier:
     Args:
         formulary: None: labels alone are the truth, and fewer checks are made.
         interactions: None: only labels tell what must not be combined.
+        second_opinion: The learned reader; "packaged": that of this package; None: rules alone.
 
     Any thread may call `check`.
 
     Raises:
-        VerifierDataError: A pattern file is missing or broken.
+        MedbotError: A pattern file or the reader's numbers can't be read.
     """
 
-    name = "rules"
-
     def __init__(
-        self, formulary: Formulary | None = None, interactions: Interactions | None = None
+        self,
+        formulary: Formulary | None = None,
+        interactions: Interactions | None = None,
+        second_opinion: SecondOpinion | Literal["packaged"] | None = "packaged",
     ) -> None:
+        if second_opinion == "packaged":
+            second_opinion = SecondOpinion.load()
+        self._second_opinion = second_opinion
+        self._verdicts = None
+        if second_opinion is not None:
+            self._verdicts = Verdicts.from_numbers(second_opinion.about.get("fusion"))
+        self.name = "rules" if second_opinion is None else "rules+second-line"
+        self._telling = Telling(formulary, interactions)
+        self._contexts = lru_cache(CONTEXTS_KEPT)(self._context)
         self._formulary = formulary
         self._combinations = Combinations(formulary, interactions)
         self._labels = LabelReader(formulary)
@@ -88,35 +113,56 @@ class SafetyVerifier:
         for greeting in _WARM_UP:
             self.check(greeting, Language.ZH_HANT, Brief(task=_WARM_UP_TASK))
 
+    def prepare(self, task: DeliveryTask | None, language: Language) -> None:
+        """Read the labels of a task before its first sentence comes."""
+        self._facts(task)
+        self._contexts(task, language)
+
     def check(self, sentence: str, language: Language, brief: Brief) -> Verdict:
         """Tell whether a sentence may be spoken; the verdict's reason is "" where it may."""
+        ruled = self.by_rules(sentence, language, brief)
+        if self._second_opinion is None or self._verdicts is None or ruled.is_final:
+            return ruled.verdict
+        context = self._contexts(brief.task, language)
+        return self._verdicts.decide(ruled, self._second_opinion.judge(sentence, context))
+
+    def by_rules(self, sentence: str, language: Language, brief: Brief) -> Ruled:
+        """What the rules alone make of a sentence."""
         if not sentence.strip():
-            return Verdict()
+            return Ruled(is_final=True)
         if len(sentence) > MAX_SENTENCE_CHARS:
-            return Verdict("too_long", f"{len(sentence)} characters in one sentence")
+            return final("too_long", f"{len(sentence)} characters in one sentence")
         if is_spelled_out(sentence):
-            return Verdict("unreadable", "spelled letter by letter")
+            return final("unreadable", "spelled letter by letter")
         facts = self._facts(brief.task)
         read = Sentence.read(sentence)
-        verdict = check_leak(canonical(sentence), read)
+        written = canonical(sentence)
+        verdict = check_leak(written, read)
         if verdict.blocked:
-            return verdict
+            return Ruled(verdict, is_final=True)
         if not brief.may_disclose:
             verdict = self._check_disclosure(read, brief, facts)
             if verdict.blocked:
-                return verdict
-        if self._is_of_plan(read, brief):
-            return Verdict()
-        verdict = self._check_claims(read, brief, facts)
-        if verdict.blocked and verdict.reason in _SAYABLE and self._plan_says(read, brief):
-            return Verdict()
-        if verdict.blocked and facts.tells(bare(sentence), language):
-            # Reviewed words of the formulary, about a medicine of this task.
-            return Verdict()
-        return verdict
+                return Ruled(verdict, is_final=True)
+        # The plan's own words, and reviewed words of the formulary about a medicine of this task.
+        if self._is_of_plan(read, brief) or facts.tells(unpunctuated(written), language):
+            return Ruled(is_final=True)
+        statements = Statements(read, facts)
+        verdict = self._check_claims(read, statements, brief)
+        if verdict.reason in _SAYABLE and self._plan_says(read, brief):
+            return Ruled(agrees=True)
+        if is_hard(verdict):
+            return Ruled(verdict, is_final=True)
+        signs = signs_of(statements)
+        if not verdict.blocked and "called_wrong" in signs and "called_right" not in signs:
+            verdict = Verdict("wrong_drug_stated", "called what it is not")
+        agrees = not verdict.blocked and statements.states_dosing
+        # What the rules can compare word by word needs no opinion.
+        is_whole = not verdict.blocked and says_only_graded(statements, signs)
+        return Ruled(verdict, agrees, is_whole, signs)
 
-    def _check_claims(self, sentence: Sentence, brief: Brief, facts: TaskFacts) -> Verdict:
-        statements = Statements(sentence, facts)
+    def _check_claims(self, sentence: Sentence, statements: Statements, brief: Brief) -> Verdict:
+        facts = statements.facts
         labels = " ; ".join([*(label.text for label in facts.labels), facts.conditions])
         verdict = check_emergency(sentence, brief, labels)
         verdict = (
@@ -139,9 +185,16 @@ class SafetyVerifier:
     def _read(self, task: DeliveryTask | None) -> TaskFacts:
         return TaskFacts(task, self._labels)
 
+    def _context(self, task: DeliveryTask | None, language: Language) -> Context | None:
+        if self._second_opinion is None:
+            return None
+        return self._second_opinion.context(self._telling.of(self._facts(task), language))
+
     @staticmethod
     def _is_of_plan(sentence: Sentence, brief: Brief) -> bool:
         """Whether it is a sentence of the plan, word by word."""
+        if not brief.said:
+            return False
         mine = bare(sentence.text)
         return any(mine == bare(Sentence.read(said).text) for said in brief.said)
 

@@ -326,6 +326,43 @@ def test_the_model_never_lowers_a_clear_emergency() -> None:
     assert FUSION.decide(found, opinion(-9, -9)).severity is EMERGENCY
 
 
+def test_the_model_makes_no_emergency_of_what_a_rule_read_whole() -> None:
+    told = Evidence(NURSE, "infection_sepsis", "urine_burns", "burning", is_bounded=True)
+    assert FUSION.decide(told, opinion(5, 5)).severity is NURSE
+
+
+@pytest.mark.parametrize(
+    ("text", "is_bounded"),
+    [
+        ("I have burning when I pee", True),
+        ("小便的時候會刺刺的", True),
+        ("I have burning when I pee and my back is killing me", False),
+        ("小便的時候會刺刺的，還一直發抖", False),
+    ],
+)
+def test_more_than_burning_water_is_left_to_the_model(
+    triage: SafetyTriage, text: str, is_bounded: bool
+) -> None:
+    assert triage.evidence(text, Circumstances()).is_bounded == is_bounded
+
+
+@pytest.mark.parametrize(
+    ("text", "severity"),
+    [
+        ("止痛貼片掉了，要不要貼兩片", None),
+        ("胰島素打了兩倍要不要緊", EMERGENCY),
+        ("我打了兩次胰島素，要不要叫醫生", EMERGENCY),
+        ("早上那顆吃沒吃我不記得了", NURSE),
+        ("我不记得早上那颗吃没吃", NURSE),
+        ("Did I take my pill already? I don't remember", NURSE),
+    ],
+)
+def test_doses_taken_asked_about_and_forgotten(
+    triage: SafetyTriage, text: str, severity: Severity | None
+) -> None:
+    assert triage.evidence(text, Circumstances()).severity is severity
+
+
 def test_the_model_raises_what_no_rule_saw() -> None:
     raised = FUSION.decide(Evidence(), opinion(5, 5))
     assert (raised.severity, raised.category) == (EMERGENCY, "stroke")

@@ -167,3 +167,38 @@ def test_where_none_is_named_any_medicine_of_the_task_may_agree():
     both = task_of("amlodipine", "metformin")
     assert not check("每次吃兩顆。", both).blocked
     assert check("每次吃三顆。", both).blocked
+
+
+SUMS = [
+    ("metformin", "早晚各兩顆，一天總共四顆。"),
+    ("metformin", "一天兩次，合計兩千毫克。"),
+    ("metformin", "That adds up to four tablets over the whole day."),
+    ("amoxiclav", "一天兩次，一次一顆，吃五天共十顆。"),
+    ("amlodipine", "Two tablets a day would be too much."),
+]
+NO_SUMS = [
+    ("amlodipine", "一顆不夠就吃三顆。"),
+    ("amlodipine", "Take 3 tablets if 1 is not enough."),
+    ("amlodipine", "一天吃八顆不算過量。"),
+    ("amlodipine", "Six tablets a day is hardly too much."),
+    ("amlodipine", "您漏了三天，總共吃三顆。"),
+    ("amlodipine", "You skipped 3 days, so take 3 tablets in all."),
+    ("metformin", "早晚各兩顆，一天總共兩顆。"),
+    ("metformin", "一天總量是一千毫克。"),
+    ("metformin", "Swallow 1 tablet 500 mg."),
+    ("metformin", "庫魯化一片五百毫克，早晚各吃一次。"),
+    ("amlodipine", "一次吃三劑。"),
+    ("paracetamol", "Take 9 tablets tonight, 9 is the limit."),
+    ("insulin", "Dial the pen to 120."),
+    ("insulin", "Inject 112 units at bedtime."),
+]
+
+
+@pytest.mark.parametrize(("medicine", "sentence"), SUMS)
+def test_sums_and_warnings_agree(medicine, sentence):
+    assert check(sentence, task_of(medicine)).reason == ""
+
+
+@pytest.mark.parametrize(("medicine", "sentence"), NO_SUMS)
+def test_what_only_looks_like_a_sum_or_a_warning_is_blocked(medicine, sentence):
+    assert check(sentence, task_of(medicine)).blocked

@@ -280,7 +280,7 @@ def task_of(
 def verifier() -> SafetyVerifier:
     """The verifier with the packaged formulary; built once for all tests."""
     formulary = Formulary.open()
-    return SafetyVerifier(formulary, Interactions(formulary))
+    return SafetyVerifier(formulary, Interactions(formulary), second_opinion=None)
 
 
 def check(sentence: str, task: DeliveryTask | None = None, **brief: object) -> Verdict:

@@ -1,0 +1,86 @@
+"""Take the encoder that the robot runs back into the form that `encoder_fit.py` goes on from.
+
+    python tools/encoder_shipped.py resource/triage .training/triage/start
+
+The ONNX file keeps its matrices in eight bits with a scale for each block; what is lost by that is
+lost, and a training that goes on from it makes up for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from encoder_export import UNKNOWN
+from onnx import numpy_helper
+
+from medbot_llm.safety.encoder import ONNX_FILE
+from medbot_llm.safety.encoder import PIECES_FILE
+
+OF_A_LAYER = ("queries", "keys", "values", "out", "up", "down")
+ZERO = 128
+"""MatMulNBits keeps eight bits without a sign."""
+
+
+def main() -> int:
+    """Write weights.npz and tokenizer.json."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("shipped", type=Path, help="folder with the robot's files")
+    parser.add_argument("start", type=Path, help="folder to be made")
+    options = parser.parse_args()
+    try:
+        weights = weights_of(onnx.load(options.shipped / ONNX_FILE))
+        tokenizer = tokenizer_of((options.shipped / PIECES_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError) as error:
+        print(f"encoder_shipped: {options.shipped} holds no encoder: {error}", file=sys.stderr)
+        return 2
+    options.start.mkdir(parents=True, exist_ok=True)
+    np.savez(options.start / "weights.npz", **weights)
+    (options.start / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+    return 0
+
+
+def weights_of(model: Any) -> dict[str, Any]:
+    """The state of `encoder_fit.Encoder`.
+
+    Raises:
+        ValueError: The graph is of another make.
+    """
+    arrays = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    weights = {
+        name.removeprefix("encoder."): array.astype(np.float32)
+        for name, array in arrays.items()
+        if name.startswith("encoder.")
+    }
+    weights["words.weight"] = arrays["words.numbers"] * arrays["words.scales"]
+    layers = sum(name.endswith(".queries.bias") for name in weights)
+    names = [f"layers.{layer}.{part}" for layer in range(layers) for part in OF_A_LAYER]
+    products = [node for node in model.graph.node if node.op_type == "MatMulNBits"]
+    if len(products) != len(names):
+        raise ValueError(f"{len(products)} products in blocks instead of {len(names)}")
+    for name, node in zip(names, products, strict=True):
+        numbers, scales = (arrays[given] for given in node.input[1:3])
+        blocks = (numbers.astype(np.float32) - ZERO) * scales.reshape(*numbers.shape[:2], 1)
+        matrix = blocks.reshape(len(blocks), -1)
+        rows = len(weights[f"{name}.bias"])
+        if len(matrix) != rows:
+            raise ValueError(f"{name} has {len(matrix)} rows and {rows} offsets")
+        weights[f"{name}.weight"] = matrix
+    return weights
+
+
+def tokenizer_of(pieces: str) -> str:
+    """The tokenizer with the names of its first pieces put back."""
+    tokenizer = json.loads(pieces)
+    for number, name in enumerate(("<s>", "<pad>", "</s>")[:UNKNOWN]):
+        tokenizer["model"]["vocab"][number][0] = name
+    return json.dumps(tokenizer, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
