@@ -11,15 +11,18 @@ import pytest
 
 from tools.bootstrap import interpreter
 from tools.bootstrap import llama_wheel
+from tools.bootstrap import python_packages
 from tools.bootstrap import system_packages
 from tools.bootstrap.environment import environment_script
 from tools.bootstrap.environment import ros_environment
 from tools.bootstrap.errors import SetupError
 from tools.bootstrap.layout import Layout
 from tools.bootstrap.layout import find_layout
+from tools.bootstrap.plan import Plan
 from tools.bootstrap.plan import make_plan
 from tools.bootstrap.processes import run_logged
 from tools.bootstrap.python_packages import localize_cmake_files
+from tools.bootstrap.python_packages import requirement_files
 from tools.bootstrap.steps import Step
 from tools.bootstrap.steps import digest
 from tools.bootstrap.steps import run_steps
@@ -154,6 +157,80 @@ def test_missing_compilers_are_named_as_debian_packages(monkeypatch):
     )
     missing = system_packages.missing_packages(Path(sys.executable))
     assert {"cmake", "g++"} <= set(missing) and "make" not in missing
+
+
+def test_voice_is_left_out_on_demand(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDBOT_VOICE", "0")
+    without = find_layout("jazzy", root=tmp_path)
+    monkeypatch.delenv("MEDBOT_VOICE")
+    with_voice = find_layout("jazzy", root=tmp_path)
+    left_out = {*requirement_files(with_voice)} - {*requirement_files(without)}
+    assert [path.name for path in left_out] == ["voice.txt"]
+
+
+def without_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this a machine where nothing has ever sounded."""
+    sound = {"espeak-ng", "pactl", "pipewire-pulse", "pulseaudio"}
+    monkeypatch.setattr(
+        system_packages.shutil, "which", lambda name: None if name in sound else f"/bin/{name}"
+    )
+    monkeypatch.setattr(system_packages.ctypes.util, "find_library", lambda _name: None)
+    monkeypatch.setattr(system_packages, "_LIBRARIES", Path("/no/libraries"))
+
+
+@pytest.mark.parametrize(
+    ("is_sourced", "voice", "expected"),
+    [
+        (False, True, "libportaudio2 espeak-ng pulseaudio pulseaudio-utils libasound2-plugins"),
+        (True, True, "libportaudio2 espeak-ng"),
+        (False, False, ""),
+    ],
+)
+def test_a_robot_gets_no_sound_server_and_without_voice_no_sound_at_all(
+    tmp_path, monkeypatch, is_sourced, voice, expected
+):
+    without_sound(monkeypatch)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    installed: list[str] = []
+    monkeypatch.setattr(system_packages, "install", lambda names, _logs: installed.extend(names))
+    layout = Layout(tmp_path, "jazzy", sourced=is_sourced, home=tmp_path, voice=voice)
+    Plan(layout, Path(sys.executable))._install_system_packages(lambda _: None)
+    assert " ".join(installed) == expected
+
+
+def test_user_who_is_not_root_is_told_what_voice_needs_and_how_to_go_without(
+    tmp_path, monkeypatch
+):
+    without_sound(monkeypatch)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    said: list[str] = []
+    layout = Layout(tmp_path, "jazzy", sourced=False, home=tmp_path)
+    with pytest.raises(SetupError) as problem:
+        Plan(layout, Path(sys.executable))._install_system_packages(said.append)
+    assert "install -y --no-install-recommends libportaudio2 espeak-ng`" in str(problem.value)
+    assert "MEDBOT_VOICE=0 does without voice" in str(problem.value)
+    assert "tests" in said[0] and "pulseaudio pulseaudio-utils libasound2-plugins`" in said[0]
+
+
+def test_pulseaudio_is_not_put_beside_pipewire(monkeypatch):
+    monkeypatch.setattr(system_packages.shutil, "which", lambda name: f"/bin/{name}")
+    assert system_packages.missing_packages_of_sound_tests() == []
+
+
+@pytest.mark.parametrize(
+    ("numpy", "expected"), [("1.21.5", ["livekit"]), ("1.26.4", []), ("2.2.4", [])]
+)
+def test_livekit_is_installed_apart_where_the_numpy_of_ros_is_older_than_it_asks_for(
+    tmp_path, repository, monkeypatch, numpy, expected
+):
+    (tmp_path / "requirements").symlink_to(repository / "requirements")
+    layout = Layout(tmp_path, "humble", sourced=True, home=tmp_path)
+    answer = subprocess.CompletedProcess([], 0, stdout=f"{numpy}\n")
+    monkeypatch.setattr(python_packages.subprocess, "run", lambda *_a, **_k: answer)
+    merged, apart = python_packages._without_numpy(layout, requirement_files(layout))
+    assert [line.split("==")[0] for line in apart] == expected
+    pins = [line.split("==")[0] for line in merged.read_text().splitlines() if "==" in line]
+    assert pins.count("numpy") == 1 and pins.count("livekit") == 1 - len(expected)
 
 
 @pytest.mark.parametrize(
@@ -291,6 +368,32 @@ def test_kept_wheel_is_used_instead_of_a_build(layout):
     wheel.parent.mkdir(parents=True)
     wheel.touch()
     assert llama_wheel.build_wheel(layout, Path("/no/python")) == wheel
+
+
+def test_converters_are_kept_out_of_the_source(layout, tmp_path):
+    source = tmp_path / "source" / "vendor" / "llama.cpp"
+    (source / "conversion").mkdir(parents=True)
+    (source / "gguf-py").mkdir()
+    for name in ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "LICENSE"):
+        (source / name).write_text(name)
+    (source / "conversion" / "qwen.py").write_text("qwen")
+    (source / "llama.cpp").write_text("not for us")
+    folder = llama_wheel.converters_folder(layout)
+    llama_wheel._copy_converters(tmp_path / "source", folder)
+    assert folder.parent == layout.home / "converters"
+    assert (folder / "conversion" / "qwen.py").is_file() and (folder / "LICENSE").is_file()
+    assert not (folder / "llama.cpp").exists()
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    # They are there: nothing is fetched.
+    assert llama_wheel.keep_converters(layout, Path("/no/python")) == folder
+
+
+def test_a_source_without_converters_is_told(layout, tmp_path):
+    (tmp_path / "source" / "vendor" / "llama.cpp").mkdir(parents=True)
+    folder = llama_wheel.converters_folder(layout)
+    with pytest.raises(SetupError, match=r"has no convert_hf_to_gguf\.py any more"):
+        llama_wheel._copy_converters(tmp_path / "source", folder)
+    assert not folder.exists()
 
 
 def test_cmake_files_of_wheels_get_the_paths_of_this_machine(layout):

@@ -30,7 +30,8 @@ def test_every_message_imports(prefix, repository):
     pytest.importorskip("rclpy")
     names = sorted(path.stem for path in (repository / "msg").glob("*.msg"))
     code = f"from medbot_llm.msg import {', '.join(names)}; import medbot_llm.domain"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=prefix)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=prefix)
+    assert done.returncode == 0, done.stderr
 
 
 def test_message_makes_the_trip_to_its_c_type_and_back():

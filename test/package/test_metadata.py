@@ -18,7 +18,7 @@ ROSDEP_KEYS_OF_PIP_NAMES = {
     "pyyaml": "python3-yaml",
     "tqdm": "python3-tqdm",
 }
-WITHOUT_ROSDEP_KEY = {"opencc", "pypinyin", "rapidfuzz"}
+WITHOUT_ROSDEP_KEY = {"onnxruntime", "opencc", "pypinyin", "rapidfuzz", "tokenizers"}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,3 @@
+"""Data: readers for every format, and the commands that convert, split, count, check and
+de-identify it.
+"""

@@ -1,0 +1,1 @@
+"""One command from data to what the robot loads: all stages of a recipe, merged and exported."""
