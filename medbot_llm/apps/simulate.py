@@ -7,20 +7,22 @@ hospital can replay its own cases before a robot meets a patient.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
-from pathlib import Path
 from typing import Any
 
-from medbot_llm.apps.json_lines import InputError
+from medbot_llm.apps.engine_options import add_engine_options
+from medbot_llm.apps.engine_options import engine_of
 from medbot_llm.apps.json_lines import Record
 from medbot_llm.apps.json_lines import add_input
 from medbot_llm.apps.json_lines import read_records
 from medbot_llm.apps.json_lines import write_object
+from medbot_llm.apps.tasks import MAX_SPEECH_CHARS
+from medbot_llm.apps.tasks import matching_scan
 from medbot_llm.apps.tasks import read_task
+from medbot_llm.apps.tasks import scan_source
 from medbot_llm.dialogue.resources import DialogueResources
 from medbot_llm.dialogue.resources import ResourceSettings
 from medbot_llm.dialogue.session import DialogueSession
@@ -31,12 +33,10 @@ from medbot_llm.domain import DeliveryTask
 from medbot_llm.domain import IdentityScan
 from medbot_llm.domain import Language
 from medbot_llm.domain import MedbotError
-from medbot_llm.domain import PatientGroup
 from medbot_llm.domain import ReplyChunk
 from medbot_llm.domain import RobotContext
 from medbot_llm.domain import ScanResult
 from medbot_llm.domain import ScanSource
-from medbot_llm.domain import Scene
 from medbot_llm.domain import SpeakerRole
 from medbot_llm.domain import StringEnum
 from medbot_llm.domain import TripStage
@@ -47,22 +47,12 @@ from medbot_llm.engines.base import EngineInfo
 from medbot_llm.engines.base import EngineUnavailableError
 from medbot_llm.engines.base import ProgressCallback
 from medbot_llm.engines.base import Sampling
-from medbot_llm.engines.build import EngineKind
-from medbot_llm.engines.build import EngineSettings
-from medbot_llm.engines.build import build_engine
-from medbot_llm.engines.llama_cpp import LlamaCppOptions
-from medbot_llm.engines.openai_api import OpenAiOptions
-from medbot_llm.engines.scripted import Script
-from medbot_llm.engines.scripted import ScriptedEngine
 from medbot_llm.engines.worker import EngineWorker
-from medbot_llm.models.store import ModelStore
 from medbot_llm.prompts.untrusted import neutralise
 from medbot_llm.safety.base import Verdict
 
 TURN_TIMEOUT_S = 300.0
-MAX_SPEECH_CHARS = 20_000
 LOW_BATTERY = 0.1
-_FACTS = re.compile(r"\n【[^】]*】\s*(?P<facts>.+)\Z", re.DOTALL)
 
 _EPILOG = """\
 a line of the input:
@@ -103,20 +93,7 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_input(parser, "one conversation a line")
-    parser.add_argument(
-        "--engine",
-        choices=EngineKind.values(),
-        default=EngineKind.SCRIPTED.value,
-        help="what words the answers; scripted without a script repeats the plan's facts"
-        " (default: %(default)s)",
-    )
-    parser.add_argument("--script", type=Path, help="script of engine scripted, a YAML file")
-    parser.add_argument(
-        "--model",
-        default="qwen2.5-coder-1.5b-instruct-q4_k_m",
-        help="model of engine llama_cpp: an id of `medbot models list`, or a GGUF file",
-    )
-    parser.add_argument("--base-url", default="http://127.0.0.1:8000/v1", help="of openai_api")
+    add_engine_options(parser)
     parser.add_argument("--region", default="tw", help="whose emergency numbers are told")
     parser.set_defaults(run=run)
 
@@ -124,7 +101,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Play every conversation of the input."""
     resources = DialogueResources.load(ResourceSettings(region=args.region))
-    engine = SwitchableEngine(_engine(args))
+    engine = SwitchableEngine(engine_of(args))
     worker = EngineWorker(engine)
     try:
         error = worker.load(lambda share: None).exception()
@@ -258,7 +235,7 @@ class _Turn:
                 RobotContext(scene=task.scene, trip_stage=TripStage.ARRIVED, battery=LOW_BATTERY)
             )
         elif self.event is not None:
-            session.identity_scanned(_scan(self.event, task))
+            session.identity_scanned(scan_of(self.event, task))
 
 
 @dataclass
@@ -307,7 +284,8 @@ def _settle(session: DialogueSession) -> None:
         raise MedbotError(f"a turn did not end within {TURN_TIMEOUT_S:g} s")
 
 
-def _scan(event: SystemEvent, task: DeliveryTask) -> IdentityScan:
+def scan_of(event: SystemEvent, task: DeliveryTask) -> IdentityScan:
+    """What the scanner reads at scan_ok, scan_mismatch or staff_override."""
     if event is SystemEvent.STAFF_OVERRIDE:
         return IdentityScan(
             ScanSource.STAFF_BADGE,
@@ -316,44 +294,8 @@ def _scan(event: SystemEvent, task: DeliveryTask) -> IdentityScan:
             subject_role=SpeakerRole.NURSE,
             matched_identifiers=("staff_id",),
         )
-    source = {Scene.PHARMACY: ScanSource.PICKUP_CODE, Scene.HOME: ScanSource.ID_CARD}.get(
-        task.scene, ScanSource.WRISTBAND
-    )
     if event is SystemEvent.SCAN_MISMATCH:
-        return IdentityScan(source, ScanResult.MISMATCH, mismatched_identifiers=("patient_id",))
-    is_child = task.patient_group is PatientGroup.CHILD and source is not ScanSource.WRISTBAND
-    return IdentityScan(
-        source,
-        ScanResult.MATCH,
-        task.task_id,
-        "" if is_child else task.patient_id,
-        SpeakerRole.RELATIVE if is_child else SpeakerRole.PATIENT,
-        matched_identifiers=("patient_id", "name", "birth_date"),
-    )
-
-
-def _engine(args: argparse.Namespace) -> Engine:
-    kind = EngineKind(args.engine)
-    if args.script is not None and kind is not EngineKind.SCRIPTED:
-        raise InputError("--script is for --engine scripted")
-    if kind is EngineKind.SCRIPTED and args.script is None:
-        return ScriptedEngine(Script(default=_say_the_facts))
-    settings = EngineSettings(
-        kind=kind,
-        llama_cpp=LlamaCppOptions(model=args.model),
-        openai_api=OpenAiOptions(base_url=args.base_url),
-        script=str(args.script or ""),
-    )
-    return build_engine(settings, ModelStore().resolve)
-
-
-def _say_the_facts(messages: Sequence[ChatMessage]) -> str:
-    """What a dry run says in the model's place: the facts of the plan, or whom to ask."""
-    asked = messages[-1].content
-    facts = _FACTS.search(asked)
-    if facts is not None:
-        return facts["facts"]
-    is_chinese = re.search(r"[\u4e00-\u9fff]", asked) is not None
-    if is_chinese:
-        return "這個問題請問護理師或藥師。"
-    return "Please ask the nurse or pharmacist about that."
+        return IdentityScan(
+            scan_source(task), ScanResult.MISMATCH, mismatched_identifiers=("patient_id",)
+        )
+    return matching_scan(task)

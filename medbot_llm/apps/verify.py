@@ -31,7 +31,8 @@ each line of the output:
   {"id": 1, "verdict": "ok", "reason": "fine", "detail": "", "ms": 0.8}
 
 The verdict is "ok" or "block"; docs/safety.md explains the reasons. The identity counts as
-confirmed, and no alert as sent.
+confirmed, and no alert as sent. "ms" is the time of the sentence; the labels of a task are read
+before it.
 """
 
 
@@ -56,6 +57,8 @@ def _run(args: argparse.Namespace) -> int:
         number, sentence = record.id, record.text("sentence")
         language = record.one_of("lang", Language, detect_language(sentence, Language.ZH_HANT))
         brief = Brief(task=read_task(record.record("task"), language))
+        # As on the robot: a task is read when it comes, and not within any sentence's time.
+        verifier.prepare(brief.task, language)
         started = time.perf_counter()
         verdict = verifier.check(sentence, language, brief)
         took_ms = (time.perf_counter() - started) * 1000

@@ -1,13 +1,15 @@
 """What was said so far, as the people in the room heard it.
 
 Only what was really published goes in, sentence by sentence: a reply cut short leaves the
-sentences that were out, with a mark, and nothing of the rest.
+sentences that were out, with a mark, and nothing of the rest. Where a voice speaks the sentences,
+and is cut short, only what it had said by then stays.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from dataclasses import replace
 
 from medbot_llm.domain import ChatRole
 from medbot_llm.domain import Language
@@ -31,6 +33,10 @@ class Turn:
     text: str
     language: Language
     was_interrupted: bool = False
+    reply_id: str = ""
+    """The reply that the end of the text is of …"""
+    reply_start: int = 0
+    """… and where it begins."""
 
 
 class History:
@@ -43,6 +49,12 @@ class History:
     def __len__(self) -> int:
         return len(self._turns)
 
+    def __copy__(self) -> History:
+        """The same turns, which go their own way from here."""
+        other = History(self._max_turns)
+        other._turns.extend(map(replace, self._turns))
+        return other
+
     def clear(self) -> None:
         """Forget everything."""
         self._turns.clear()
@@ -51,9 +63,21 @@ class History:
         """Add what a person said; words that follow unanswered words join them."""
         self._extend(ChatRole.USER, text, language, "\n")
 
-    def speak(self, sentence: str, language: Language) -> None:
+    def speak(self, sentence: str, language: Language, reply_id: str = "") -> None:
         """Add a sentence that the robot published."""
-        self._extend(ChatRole.ASSISTANT, sentence, language, "")
+        self._extend(ChatRole.ASSISTANT, sentence, language, "", reply_id)
+
+    def heard_only(self, reply_id: str, heard: str) -> None:
+        """Of a reply only this has been heard: its voice was cut short. The rest is forgotten."""
+        for turn in reversed(self._turns):
+            if turn.role is not ChatRole.ASSISTANT or turn.reply_id != reply_id or not reply_id:
+                continue
+            if len(heard.strip()) < len(turn.text[turn.reply_start :].strip()):
+                turn.text = turn.text[: turn.reply_start] + heard
+                turn.was_interrupted = True
+            if not turn.text.strip():
+                self._turns.remove(turn)
+            return
 
     def mark_interrupted(self) -> None:
         """Note that the robot's latest words were cut short."""
@@ -77,16 +101,21 @@ class History:
             spoken.append((turn.role, turn.text + mark))
         return spoken[::-1]
 
-    def _extend(self, role: ChatRole, text: str, language: Language, joint: str) -> None:
+    def _extend(
+        self, role: ChatRole, text: str, language: Language, joint: str, reply_id: str = ""
+    ) -> None:
         last = self._turns[-1] if self._turns else None
         joins = last is not None and last.role is role and last.language is language
         if last is not None and joins and not last.was_interrupted:
+            if last.reply_id != reply_id:
+                last.reply_id, last.reply_start = reply_id, len(last.text)
             needs_space = not joint and last.text[-1:].isascii() and text[:1].isascii()
             last.text += (" " if needs_space else joint) + text
         else:
-            last = Turn(role, text, language)
+            last = Turn(role, text, language, reply_id=reply_id)
             if len(self._turns) >= self._max_turns:
                 for _ in range(min(TURNS_FORGOTTEN_AT_ONCE, len(self._turns))):
                     self._turns.popleft()
             self._turns.append(last)
+        last.reply_start = max(0, last.reply_start - max(0, len(last.text) - MAX_TURN_CHARS))
         last.text = last.text[-MAX_TURN_CHARS:]

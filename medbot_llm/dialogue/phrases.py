@@ -101,6 +101,7 @@ ANSWERS: Mapping[str, Slots] = {
     "say_back_condition": slots("what", is_list=True),
     "say_back_taking": slots("what", is_list=True),
     "say_back_words": slots("what", is_list=True),
+    "understood_as": slots("what", is_list=True),
     "keep_to_label": slots(STAFF, is_list=True),
     "confirm_again": slots(is_list=True),
     "misheard": slots(is_list=True),

@@ -22,8 +22,10 @@ import logging
 import re
 from collections.abc import Callable
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from datetime import datetime
 
 from medbot_llm.dialogue.advice import LABEL_ANSWERS
@@ -162,6 +164,7 @@ class Plan:
         use_model: Ask the language model to word the reply, and fall back on `sentences`.
         facts: What the model may state besides the label.
         call: A human to call first. Words that say so follow `sentences` once the call is out.
+        opening: Said first, whatever words follow: what was understood, where it was guessed.
     """
 
     kind: ReplyKind
@@ -170,6 +173,7 @@ class Plan:
     use_model: bool = False
     facts: tuple[str, ...] = ()
     call: Call | None = None
+    opening: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -420,7 +424,26 @@ class Policy:
             return self._prepared("too_long", ReplyKind.FALLBACK)
         plan = self._answer(utterance, triage)
         self._last = plan if plan.kind is not ReplyKind.CLARIFICATION else self._last
-        return plan
+        return self._saying_back(plan, utterance)
+
+    def foresee(self, utterance: Utterance, language: Language, triage: TriageResult) -> Plan:
+        """What `on_utterance` would plan; nothing is changed by it."""
+        trial = copy(self)
+        trial.gate = copy(self.gate)
+        return trial.on_utterance(utterance, language, triage)
+
+    def _saying_back(self, plan: Plan, utterance: Utterance) -> Plan:
+        """Begin with the medicine or allergy that was guessed from its sound, so that a wrong
+        guess can be put right. Not while nothing of the delivery may be said: the guess may be
+        its very medicine.
+        """
+        may_name = self.task is None or self.may_disclose
+        said = "" if plan.use_model else "".join(plan.sentences)
+        guessed = [word for word in utterance.guessed if word not in said]
+        if not guessed or not may_name:
+            return plan
+        what = _listed(guessed, self.language)
+        return replace(plan, opening=self._say("understood_as", what=what))
 
     def restart(self) -> Plan | None:
         """Forget who stands there and begin again with the same task."""

@@ -13,13 +13,13 @@ import uuid
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 
 from medbot_llm.dialogue.history import History
 from medbot_llm.dialogue.policy import Plan
-from medbot_llm.dialogue.sentences import SentenceSplitter
 from medbot_llm.dialogue.spoken import clean
 from medbot_llm.dialogue.statistics import Statistics
 from medbot_llm.dialogue.thinking import ThinkFilter
@@ -40,6 +40,7 @@ from medbot_llm.safety.base import Verifier
 from medbot_llm.safety.prompt_leak import recites
 from medbot_llm.text.language import detect_language
 from medbot_llm.text.language import to_script
+from medbot_llm.text.sentences import SentenceSplitter
 
 logger = logging.getLogger(__name__)
 
@@ -84,11 +85,19 @@ class ReplySpeaker:
         self._publish = publish
         self._on_blocked = on_blocked
 
+    def prepare(self, task: DeliveryTask | None, language: Language) -> None:
+        """Have the labels read while nobody waits; what fails here is told by the first check."""
+        with suppress(Exception):
+            self._verifier.prepare(task, language)
+
     def speak(self, reply: Reply, messages: Sequence[ChatMessage], sampling: Sampling) -> None:
         """Publish the reply to its end. `messages` are for the model, where the plan asks for
         it.
         """
         kind = reply.plan.kind
+        for sentence in reply.plan.opening:
+            if not reply.cancel.cancelled:
+                self._say(reply, kind, sentence, is_last=False)
         if reply.plan.use_model:
             # The reply outlives the model's part in it when the model fails or a sentence is
             # blocked.
@@ -182,6 +191,7 @@ class ReplySpeaker:
         for piece in stream:
             times.tokens += 1
             times.first_token, times.last_token = stream.first_token_at, stream.last_token_at
+            times.held_s = stream.held_s
             for sentence in splitter.feed(thinking.feed(piece)):
                 for text in _speakable(sentence, language, keep):
                     spoken = True
@@ -230,7 +240,7 @@ class ReplySpeaker:
             self._statistics.note_error(f"{type(error).__name__}: {error}")
         else:
             if text:
-                self._history.speak(text, reply.plan.language)
+                self._history.speak(text, reply.plan.language, reply.reply_id)
                 reply.sentences_said += 1
         if interrupted and reply.sentences_said > 0:
             self._history.mark_interrupted()

@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from dataclasses import replace
 from datetime import datetime
@@ -63,6 +64,11 @@ from medbot_llm.text.language import to_script
 logger = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 5.0
+LONGEST_VOICE_S = 60.0
+"""A voice whose end was not told within this has ended: the node that tells it may have died."""
+YIELD_TO_VOICE_S = 1.5
+"""Two cores that word the second sentence and speak the first at once do both at half the speed,
+and the patient waits for the first."""
 MAX_OPEN_ALERTS = 50
 """Alerts that are repeated until someone acknowledges them; beyond that the least urgent go."""
 
@@ -111,8 +117,14 @@ class DialogueSession:
         *,
         policy: PolicySettings | None = None,
         sampling: Sampling | None = None,
+        yield_to_voice_s: float = YIELD_TO_VOICE_S,
         clock: Callable[[], datetime] = datetime.now,
     ) -> None:
+        """
+        Args:
+            yield_to_voice_s: How long the model stands still at most, s, while the voice works
+                out the first sound of a reply.
+        """
         self._worker = worker
         self._listener = listener
         self._prompts = resources.prompts
@@ -129,6 +141,7 @@ class DialogueSession:
             now=clock,
         )
         self._sampling = sampling or Sampling()
+        self._yield_to_voice_s = yield_to_voice_s
         self._clock = clock
         self._history = History()
         self._statistics = Statistics()
@@ -137,7 +150,7 @@ class DialogueSession:
             resources.verifier,
             self._history,
             self._statistics,
-            listener.on_reply,
+            self._on_reply,
             listener.on_blocked,
         )
         self._inbox = Inbox()
@@ -153,6 +166,7 @@ class DialogueSession:
         self._unpublished: set[str] = set()
         self._system_prompts: dict[Language, str] = {}
         self._quiet_since = time.monotonic()
+        self._voices: dict[str, float] = {}
         self._thread = threading.Thread(target=self._serve, name="dialogue", daemon=True)
 
     # --- events, from any thread -----------------------------------------------------------------
@@ -202,6 +216,18 @@ class DialogueSession:
             )
         )
 
+    def foresee(self, utterance: Utterance) -> None:
+        """Have the model begin the answer to what a person has said if this is all of it: he fell
+        silent, and may go on. Nothing is said and nothing changes until it is `heard`.
+        """
+        self._leave(Event("foresight", lambda: self._foresee(utterance), replaceable=True))
+
+    def goes_on(self) -> None:
+        """Note that the person speaks on: what was foreseen answers less than all of it, and the
+        cores are wanted for hearing the rest.
+        """
+        self._leave(Event("foresight", self._worker.drop_foreseen, replaceable=True))
+
     def tick(self) -> None:
         """Act on silence that has lasted too long for where the hand-over stands. Call it about
         once a second.
@@ -209,9 +235,11 @@ class DialogueSession:
         timeout_s = self._policy.timeout_s
         with self._lock:
             is_replying = self._reply is not None
-        if timeout_s is None or is_replying or len(self._inbox):
+        now = time.monotonic()
+        has_voice = any(now - since < LONGEST_VOICE_S for since in list(self._voices.values()))
+        if timeout_s is None or is_replying or has_voice or len(self._inbox):
             return
-        if time.monotonic() - self._quiet_since >= timeout_s:
+        if now - self._quiet_since >= timeout_s:
             self.silence()
 
     def silence(self) -> None:
@@ -226,6 +254,18 @@ class DialogueSession:
         if not self._leave(Event("settled", done.set)):
             done.set()
         return done
+
+    def voice(self, whose: str, *, is_active: bool) -> None:
+        """Note that a voice, the robot's or a person's, sounds now: silence begins after it."""
+        now = time.monotonic()
+        self._voices[whose] = now if is_active else -math.inf
+        self._quiet_since = now
+        if whose == "robot" and is_active:
+            self._worker.go_on()
+
+    def heard_only(self, reply_id: str, heard: str) -> None:
+        """Of a reply only this was heard: its voice was cut short. The rest was never said."""
+        self._leave(Event("voice cut short", lambda: self._history.heard_only(reply_id, heard)))
 
     def interrupt(self) -> str:
         """Stop the running reply; returns its id, or "" where there was none to stop."""
@@ -350,11 +390,25 @@ class DialogueSession:
         self._policy.on_handover_said()
 
     def _on_utterance(self, utterance: Utterance, result: TriageResult, *, sent: bool) -> None:
-        language = utterance.language or detect_language(utterance.text, self._policy.language)
+        language = self._language_of(utterance)
         plan = self._policy.on_utterance(utterance, language, result)
         if self._policy.task is None or self._policy.may_disclose:
-            self._remember(utterance, language)
+            self._remember(self._history, utterance, language)
         self._say(plan, utterance, sent=sent)
+
+    def _foresee(self, utterance: Utterance) -> None:
+        if len(self._inbox):
+            return
+        language = self._language_of(utterance)
+        plan = self._policy.foresee(utterance, language, self._assess(utterance))
+        if plan.use_model and plan.call is None:
+            history = copy(self._history)
+            self._remember(history, utterance, language)
+            messages = self._messages(plan.language, plan.facts, history)
+            self._worker.foresee(messages, self._sampling)
+
+    def _language_of(self, utterance: Utterance) -> Language:
+        return utterance.language or detect_language(utterance.text, self._policy.language)
 
     def _assess(self, utterance: Utterance) -> TriageResult:
         """Triage an utterance. Where that fails, a human is told once that it does."""
@@ -376,11 +430,11 @@ class DialogueSession:
     def _on_overtaken(self, utterance: Utterance) -> None:
         self._statistics.note_overtaken()
         if self._policy.task is None or self._policy.may_disclose:
-            self._remember(utterance, self._policy.language)
+            self._remember(self._history, utterance, self._policy.language)
 
-    def _remember(self, utterance: Utterance, language: Language) -> None:
+    def _remember(self, history: History, utterance: Utterance, language: Language) -> None:
         text = self._prompts.user_message(utterance, language).content
-        self._history.hear(text, language)
+        history.hear(text, language)
 
     def _on_reset(self) -> None:
         self._history.clear()
@@ -400,7 +454,9 @@ class DialogueSession:
         """
         if plan is not None:
             if plan.call is not None:
-                sent = sent or self._raise_alert(plan.call, utterance)
+                # What the triage has called for says nothing of a conflict with the medicine.
+                if not sent or plan.call.category.endswith("_conflict"):
+                    sent = self._raise_alert(plan.call, utterance) or sent
                 plan = replace(plan, sentences=self._policy.call_words(plan, sent=sent))
             reply = Reply(
                 plan,
@@ -435,7 +491,10 @@ class DialogueSession:
         self._prefill()
 
     def _messages(
-        self, language: Language, facts: tuple[str, ...] = ()
+        self,
+        language: Language,
+        facts: tuple[str, ...] = (),
+        history: History | None = None,
     ) -> tuple[ChatMessage, ...]:
         """The prompt: the filled scene prompt, which stays the same from turn to turn, the
         history, and behind the newest question the facts that answer it.
@@ -456,12 +515,13 @@ class DialogueSession:
                 # nothing.
                 disclose=policy.task is not None,
             )
-        turns = self._history.turns(language)
+        turns = (self._history if history is None else history).turns(language)
         return self._prompts.conversation(system, turns, language, facts=facts)
 
     def _prefill(self) -> None:
         if len(self._inbox) == 0 and not self._inbox.is_closed:
             self._worker.prefill(self._messages(self._policy.language))
+            self._speaker.prepare(self._policy.task, self._policy.language)
 
     # --- telling ---------------------------------------------------------------------------------
 
@@ -508,6 +568,11 @@ class DialogueSession:
         alerts = list(self._open_alerts.values())
         mild = [alert for alert in alerts if alert.severity is not Severity.EMERGENCY]
         return (mild or alerts)[0].alert_id
+
+    def _on_reply(self, chunk: ReplyChunk) -> None:
+        if chunk.sequence == 0 and chunk.text and "robot" in self._voices:
+            self._worker.hold(self._yield_to_voice_s)
+        self._listener.on_reply(chunk)
 
     def _tell_state(self) -> None:
         # Read and told under one lock, so that no older state is told after a newer one.

@@ -12,6 +12,7 @@ from medbot_llm.engines.base import Engine
 from medbot_llm.engines.fallback import FallbackEngine
 from medbot_llm.engines.llama_cpp import LlamaCppEngine
 from medbot_llm.engines.llama_cpp import LlamaCppOptions
+from medbot_llm.engines.llama_cpp import alone
 from medbot_llm.engines.openai_api import OpenAiEngine
 from medbot_llm.engines.openai_api import OpenAiOptions
 from medbot_llm.engines.scripted import ScriptedEngine
@@ -44,19 +45,28 @@ class EngineSettings:
     script: str = ""
 
 
-def build_engine(settings: EngineSettings, locate: Callable[[str], Path] = Path) -> Engine:
-    """Make the engine, not loaded yet. `locate` finds the file of a model or adapter by its
-    name.
+def build_engine(
+    settings: EngineSettings,
+    locate: Callable[[str], Path] = Path,
+    parts: Callable[[str], tuple[str, str]] = alone,
+) -> Engine:
+    """Make the engine, not loaded yet. `locate` finds the file of a model or adapter by its name;
+    `parts` gives the model and the adapter that a model's name stands for.
     """
-    engine = _build(settings.kind, settings, locate)
+    engine = _build(settings.kind, settings, locate, parts)
     if settings.fallback is None or settings.fallback is settings.kind:
         return engine
-    return FallbackEngine(engine, _build(settings.fallback, settings, locate))
+    return FallbackEngine(engine, _build(settings.fallback, settings, locate, parts))
 
 
-def _build(kind: EngineKind, settings: EngineSettings, locate: Callable[[str], Path]) -> Engine:
+def _build(
+    kind: EngineKind,
+    settings: EngineSettings,
+    locate: Callable[[str], Path],
+    parts: Callable[[str], tuple[str, str]],
+) -> Engine:
     if kind is EngineKind.OPENAI_API:
         return OpenAiEngine(settings.openai_api)
     if kind is EngineKind.SCRIPTED:
         return ScriptedEngine.from_file(Path(settings.script))
-    return LlamaCppEngine(settings.llama_cpp, locate)
+    return LlamaCppEngine(settings.llama_cpp, locate, parts)

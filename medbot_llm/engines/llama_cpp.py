@@ -39,6 +39,7 @@ from medbot_llm.engines.base import ModelLoadError
 from medbot_llm.engines.base import ProgressCallback
 from medbot_llm.engines.base import PromptTooLongError
 from medbot_llm.engines.base import Sampling
+from medbot_llm.engines.memory import return_freed_memory
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,8 @@ class LlamaCppOptions:
     """How to load and run a GGUF model.
 
     Attributes:
-        model: The GGUF file, or what `locate` knows it by.
+        model: The GGUF file, or what `locate` knows it by; where `parts` knows it for an adapter,
+            its base is loaded with it.
         adapter: A LoRA adapter as GGUF, likewise; "" none.
         adapter_scale: Strength of the adapter; 1.0 as trained, 0.0 off.
         n_ctx: Context window, tokens; cut to what the model was trained for.
@@ -181,15 +183,30 @@ class _AbortFlag:
         cancel.on_cancel(on_cancel)
 
 
+def alone(name: str) -> tuple[str, str]:
+    """A model's name stands for a model without an adapter."""
+    return name, ""
+
+
 class LlamaCppEngine:
     """Words replies with a GGUF model through llama.cpp. See `Engine` for what each method
     promises.
     """
 
-    def __init__(self, options: LlamaCppOptions, locate: Callable[[str], Path] = Path) -> None:
-        """`locate` finds the file of a model or adapter, e.g. `ModelStore.resolve`."""
+    def __init__(
+        self,
+        options: LlamaCppOptions,
+        locate: Callable[[str], Path] = Path,
+        parts: Callable[[str], tuple[str, str]] = alone,
+    ) -> None:
+        """`locate` finds the file of a model or adapter, e.g. `ModelStore.resolve`; `parts` tells
+        the model and the adapter that a model's name stands for, e.g. `ModelStore.parts`."""
         self._options = options
         self._locate = locate
+        self._parts = parts
+        self._name = Path(options.model).name
+        # The adapter that the model's name brings.
+        self._own_adapter = ""
         self._lib: Any = None
         self._model: Any = None
         self._context: Any = None
@@ -214,7 +231,14 @@ class LlamaCppEngine:
                 memory.
         """
         self.close()
-        path = self._locate(self._options.model)
+        model, self._own_adapter = self._parts(self._options.model)
+        if self._own_adapter and self._options.adapter:
+            raise ModelLoadError(
+                f"the model {self._own_adapter} is an adapter itself; set the model to {model}, or"
+                " leave adapter empty"
+            )
+        self._name = Path(model).name
+        path = self._locate(model)
         _check_gguf(path, "model")
         self._lib = _load_library()
         try:
@@ -222,7 +246,7 @@ class LlamaCppEngine:
             self._formatter = self._make_formatter()
             self._make_context()
             self._control_text = self._find_control_text()
-            if self._options.adapter:
+            if self._options.adapter or self._own_adapter:
                 self.set_adapter(self._options.adapter, self._options.adapter_scale)
         except BaseException:
             self.close()
@@ -334,8 +358,8 @@ class LlamaCppEngine:
         return re.compile(alternatives) if alternatives else None
 
     def set_adapter(self, path: str, scale: float) -> None:
-        """Swap the LoRA adapter; "" takes it off. What was worked through with the old one is
-        forgotten.
+        """Swap the LoRA adapter; "" takes it off, but for one that the model's name brings. What
+        was worked through with the old one is forgotten.
 
         Raises:
             ModelLoadError: not a GGUF adapter, or not one for this model. The former adapter
@@ -344,6 +368,7 @@ class LlamaCppEngine:
         self._require_loaded()
         lib = self._lib
         adapter = None
+        path = path or self._own_adapter
         if path:
             file = self._locate(path)
             _check_gguf(file, "adapter")
@@ -379,16 +404,12 @@ class LlamaCppEngine:
         if self._model:
             lib.llama_model_free(self._model)
             self._model = None
-            _return_freed_memory()
+            return_freed_memory()
         self._vocab = None
         self._formatter = None
         self._adapter_path = ""
         self._n_ctx = 0
         self._evaluated = []
-
-    @property
-    def _name(self) -> str:
-        return Path(self._options.model).name
 
     def info(self) -> EngineInfo:
         """What is loaded now."""
@@ -635,17 +656,6 @@ class LlamaCppEngine:
 
     def _reason(self, default: str) -> str:
         return (_log.reason() if _log else "") or default
-
-
-def _return_freed_memory() -> None:
-    """Give the pages of a freed model back to the system, where the C library is glibc.
-
-    A model's vocabulary is hundreds of thousands of small blocks; glibc keeps them with the
-    thread that loaded it, 50 MB for each load by a new thread.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _check_gguf(path: Path, what: str) -> None:

@@ -5,7 +5,9 @@ second thread calls it in turn, because each caller brings a team of OpenMP thre
 callers of any thread ask here, and only the worker's thread touches the engine, the load included.
 
 A prefill is work done ahead of need: at most one waits, a newer one replaces it, and a reply
-interrupts it unless the reply can use what it is working through.
+interrupts it unless the reply can use what it is working through. A reply that will probably be
+asked for can be begun ahead of need too (`foresee`): asked for in the same words, it is there
+already.
 """
 
 from __future__ import annotations
@@ -39,6 +41,12 @@ HUNG_AFTER_CANCEL_S = 2.0
 """An engine that has not stopped this long after it was told to is taken for hung (a cancel takes
 llama.cpp under 0.4 s in the worst case, a prefill on two cores)."""
 CLOSE_TIMEOUT_S = 10.0
+FORESEEN_PIECES = 48
+"""So much of a reply is generated before it is asked for: a first sentence, not a story that may
+never be told."""
+FORESEEN_FOR_S = 3.0
+"""A foreseen reply is given up when it was not asked for within this time: a person who falls
+silent has ended his turn in less than one."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,8 @@ class TokenStream:
         """`time.monotonic()` when the engine gave its first piece, s; NaN before."""
         self.last_token_at = float("nan")
         """Likewise for its latest piece."""
+        self.held_s = 0.0
+        """Of the time between them, s: for how long the worker stood still for something else."""
         self.timed_out = False
         """Whether the consumer gave up waiting for a piece."""
         self._timeouts = timeouts
@@ -126,6 +136,32 @@ class _Job:
     """For a prefill: what it works through. None for any other job."""
 
 
+class _Foreseen:
+    """A reply that is begun before it is asked for."""
+
+    def __init__(
+        self, messages: tuple[ChatMessage, ...], sampling: Sampling, timeouts: Timeouts
+    ) -> None:
+        self.messages = messages
+        self.sampling = sampling
+        self.cancel = CancelToken()
+        self.stream = TokenStream(self.cancel, timeouts)
+        self._may_go_on = threading.Event()
+        self.cancel.on_cancel(self._may_go_on.set)
+
+    def take(self, cancel: CancelToken) -> TokenStream:
+        """It is asked for: from now on it ends when `cancel` is set, and the reverse."""
+        cancel.on_cancel(self.cancel.cancel)
+        self.cancel.on_cancel(cancel.cancel)
+        self._may_go_on.set()
+        return self.stream
+
+    def wait_to_be_asked(self) -> None:
+        """Generate no further until it is; give it up if it is not."""
+        if not self._may_go_on.wait(FORESEEN_FOR_S):
+            self.cancel.cancel()
+
+
 class EngineWorker:
     """Owns one engine and the thread it runs on. All methods may be called from any thread."""
 
@@ -135,6 +171,8 @@ class EngineWorker:
         self._condition = threading.Condition()
         self._jobs: deque[_Job] = deque()
         self._running: _Job | None = None
+        self._foreseen: _Foreseen | None = None
+        self._held_until = -math.inf
         self._cancelled_at: float | None = None
         self._closing = False
         self._status = ModelStatus.LOADING
@@ -157,6 +195,12 @@ class EngineWorker:
         """The engine did not stop when it was told to."""
         cancelled_at = self._cancelled_at
         return cancelled_at is not None and time.monotonic() - cancelled_at > HUNG_AFTER_CANCEL_S
+
+    @property
+    def is_working(self) -> bool:
+        """Whether the engine works, a prefill included, or is about to."""
+        with self._condition:
+            return self._running is not None or bool(self._jobs)
 
     @property
     def timeouts(self) -> Timeouts:
@@ -200,16 +244,49 @@ class EngineWorker:
         wanted = tuple(messages)
 
         def run() -> None:
-            if self._status is ModelStatus.READY:
+            self._wait_while_held(cancel)
+            if self._status is ModelStatus.READY and not cancel.cancelled:
                 self._engine.prefill(wanted, cancel)
 
         with self._condition:
-            self._drop_waiting_prefill()
-            if not self._is_running_prefill_useful_for(wanted):
-                self._cancel_running_prefill()
-            elif self._running is not None and self._running.messages == wanted:
+            self._make_way(wanted, ends_hold=False)
+            running = self._running
+            if running is not None and running.messages == wanted and not running.cancel.cancelled:
                 return
             self._append(_Job(run, self._note_failure, cancel, messages=wanted))
+
+    def foresee(self, messages: Sequence[ChatMessage], sampling: Sampling) -> None:
+        """Begin a reply that will probably be asked for. `stream` takes it over if it asks for the
+        same; whatever else is asked for ends it. Never raises.
+        """
+        wanted = tuple(messages)
+        foreseen = _Foreseen(wanted, sampling, self._timeouts)
+
+        def refuse(error: BaseException) -> None:
+            self._note_failure(error)
+            foreseen.stream.finish(error)
+
+        with self._condition:
+            is_ready = self.status is ModelStatus.READY
+            if not is_ready or self._is_foreseen(wanted, sampling):
+                return
+            self._make_way(wanted)
+            self._foreseen = foreseen
+            self._append(
+                _Job(
+                    lambda: self._generate(foreseen.stream, wanted, sampling, foreseen),
+                    refuse,
+                    foreseen.cancel,
+                )
+            )
+
+    def drop_foreseen(self) -> None:
+        """End a reply that was foreseen and not asked for."""
+        with self._condition:
+            if self._foreseen is not None:
+                self._foreseen.cancel.cancel()
+                self._foreseen = None
+                self._note_cancelled()
 
     def stream(
         self, messages: Sequence[ChatMessage], sampling: Sampling, cancel: CancelToken
@@ -222,13 +299,6 @@ class EngineWorker:
         stream = TokenStream(cancel, self._timeouts)
         wanted = tuple(messages)
 
-        def run() -> None:
-            for piece in self._engine.stream(wanted, sampling, cancel):
-                stream.put(piece)
-                if cancel.cancelled:
-                    break
-            stream.finish()
-
         def refuse(error: BaseException) -> None:
             self._note_failure(error)
             stream.finish(error)
@@ -238,10 +308,14 @@ class EngineWorker:
                 raise EngineUnavailableError(
                     "the model hangs and was given up on" if self.is_hung else "no model is ready"
                 )
-            self._drop_waiting_prefill()
-            if not self._is_running_prefill_useful_for(wanted):
-                self._cancel_running_prefill()
-            self._append(_Job(run, refuse, cancel))
+            if self._foreseen is not None and self._is_foreseen(wanted, sampling):
+                stream = self._foreseen.take(cancel)
+                self._foreseen = None
+            else:
+                self._make_way(wanted)
+                self._append(
+                    _Job(lambda: self._generate(stream, wanted, sampling), refuse, cancel)
+                )
         cancel.on_cancel(lambda: self._note_cancel(stream))
         return stream
 
@@ -268,7 +342,51 @@ class EngineWorker:
             )
         self._status = ModelStatus.UNAVAILABLE
 
+    def hold(self, longest_s: float) -> None:
+        """Generate nothing and work through nothing ahead of need for so long, s, or until
+        `go_on` or the next request: the cores are wanted by what keeps a person waiting.
+        """
+        longest_s = min(longest_s, self._timeouts.between_tokens_s / 2)
+        with self._condition:
+            self._held_until = time.monotonic() + longest_s
+
+    def go_on(self) -> None:
+        """End a `hold`."""
+        with self._condition:
+            self._held_until = -math.inf
+            self._condition.notify_all()
+
     # --- inside ----------------------------------------------------------------------------------
+
+    def _generate(
+        self,
+        stream: TokenStream,
+        messages: tuple[ChatMessage, ...],
+        sampling: Sampling,
+        foreseen: _Foreseen | None = None,
+    ) -> None:
+        """Run the engine for a reply, on the worker's thread."""
+        cancel = stream.cancel
+        for count, piece in enumerate(self._engine.stream(messages, sampling, cancel)):
+            stream.put(piece)
+            if foreseen is not None and count == FORESEEN_PIECES:
+                foreseen.wait_to_be_asked()
+            stream.held_s += self._wait_while_held(cancel)
+            if cancel.cancelled:
+                break
+        stream.finish()
+
+    def _wait_while_held(self, cancel: CancelToken) -> float:
+        """Stand still, on the worker's thread; returns for how long, s."""
+        since = time.monotonic()
+        with self._condition:
+            while (
+                not cancel.cancelled
+                and not self._closing
+                and (left_s := self._held_until - time.monotonic()) > 0
+            ):
+                self._condition.wait(left_s)
+        return time.monotonic() - since
 
     def _submit_call(self, call: Callable[[], None]) -> Future[None]:
         future: Future[None] = Future()
@@ -284,8 +402,7 @@ class EngineWorker:
                 future.set_exception(error)
 
         with self._condition:
-            self._drop_waiting_prefill()
-            self._cancel_running_prefill()
+            self._make_way()
             self._append(_Job(run, refuse, CancelToken()))
         return future
 
@@ -300,14 +417,35 @@ class EngineWorker:
             self._jobs.append(job)
             self._condition.notify()
 
-    def _drop_waiting_prefill(self) -> None:
+    def _is_foreseen(self, messages: tuple[ChatMessage, ...], sampling: Sampling) -> bool:
+        """Whether just this reply was begun ahead of need, and goes on or has come to its end."""
+        foreseen = self._foreseen
+        return (
+            foreseen is not None
+            and not foreseen.cancel.cancelled
+            and (foreseen.messages, foreseen.sampling) == (messages, sampling)
+        )
+
+    def _make_way(
+        self, messages: tuple[ChatMessage, ...] | None = None, *, ends_hold: bool = True
+    ) -> None:
+        """End the work ahead of need, but for a prefill under way that serves `messages` too."""
         for job in [job for job in self._jobs if job.messages is not None]:
             self._jobs.remove(job)
+        self.drop_foreseen()
+        if messages is None or not self._is_running_prefill_useful_for(messages):
+            self._cancel_running_prefill()
+        self._note_cancelled()
+        if ends_hold:
+            self.go_on()
 
     def _cancel_running_prefill(self) -> None:
         running = self._running
         if running is not None and running.messages is not None:
             running.cancel.cancel()
+
+    def _note_cancelled(self) -> None:
+        if self._running is not None and self._running.cancel.cancelled:
             self._cancelled_at = self._cancelled_at or time.monotonic()
 
     def _is_running_prefill_useful_for(self, messages: tuple[ChatMessage, ...]) -> bool:
@@ -324,8 +462,8 @@ class EngineWorker:
             if stream.timed_out:
                 # A prefill that kept a reply waiting this long does not come to an end by itself.
                 self._cancel_running_prefill()
-            if self._running is not None and self._running.cancel.cancelled:
-                self._cancelled_at = self._cancelled_at or time.monotonic()
+            self._note_cancelled()
+            self._condition.notify_all()
 
     def _note_failure(self, error: BaseException) -> None:
         self._error = str(error) or type(error).__name__

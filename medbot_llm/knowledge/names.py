@@ -44,7 +44,10 @@ from medbot_llm.knowledge.name_words import PARTS_OF_NAMES
 from medbot_llm.knowledge.name_words import SALTS
 from medbot_llm.knowledge.name_words import SPELLINGS
 from medbot_llm.knowledge.name_words import TALK
+from medbot_llm.text.english import common
 from medbot_llm.text.normal import canonical
+from medbot_llm.text.syllables import folded_syllable
+from medbot_llm.text.syllables import split_syllable
 
 MAX_HEARD = 200
 """Characters of a name that are looked at; no label is longer."""
@@ -70,6 +73,10 @@ MIN_SPELT = 5
 SHORT_NAME = 6
 SHORT_RIVAL = 0.55
 """Names of up to six letters are a match only if no other is even this near."""
+
+COMMON_RARITY = 11.0
+"""A word that is said at least once in 60,000 words is that word, and no slip of a name: "meals"
+is not Metalyse. Names themselves were looked for before."""
 
 _KIND_RANK = {"generic": 0, "variant": 1, "brand": 2}
 
@@ -215,7 +222,11 @@ def syllable_table(rows: Sequence[NameRow]) -> tuple[list[NameRow], dict[str, st
     Only readings that occur in names are kept. Takes about a second.
     """
     from pypinyin import Style
+    from pypinyin import load_phrases_dict
     from pypinyin import pinyin
+    from pypinyin.phrases_dict import phrases_dict
+
+    load_phrases_dict(phrases_dict)
 
     def readings(text: str, every: bool) -> list[list[str]]:
         found: list[list[str]] = pinyin(
@@ -230,13 +241,13 @@ def syllable_table(rows: Sequence[NameRow]) -> tuple[list[NameRow], dict[str, st
         if _HAS_HAN.search(row.key):
             text = "".join(re.findall(rf"[{_HAN}]", row.key))
             sounds = " ".join(syllable[0] for syllable in readings(text, every=False))
-            wanted.update(_folded(sound) for sound in sounds.split())
+            wanted.update(folded_syllable(sound) for sound in sounds.split())
         result.append(NameRow(row.key, row.medicine, row.kind, sounds))
     common = [char for char in map(chr, range(0x4E00, 0xA000)) if _is_common(char)]
     table: dict[str, list[str]] = {}
     for char in common:
         for sound in readings(char, every=True)[0][:3]:
-            if _folded(sound) in wanted:
+            if folded_syllable(sound) in wanted:
                 table.setdefault(sound, []).append(char)
     return result, {sound: "".join(chars) for sound, chars in sorted(table.items())}
 
@@ -251,30 +262,15 @@ def _is_common(char: str) -> bool:
 
 
 @cache
-def _split(sound: str) -> tuple[str, str, str]:
-    """Initial, final and tone of a reading: "zhang4" is ("zh", "ang", "4")."""
-    found = re.fullmatch(r"(zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw]?)([a-züv]*)(\d?)", sound)
-    return (found[1], found[2], found[3]) if found else ("", sound, "")
-
-
-@cache
-def _folded(sound: str) -> str:
-    """What remains of a reading where an accent drops zh, ch, sh, l/n, f/h and -ng."""
-    initial, final, _ = _split(sound)
-    initial = {"zh": "z", "ch": "c", "sh": "s", "n": "l", "r": "l", "f": "h"}.get(initial, initial)
-    return initial + re.sub("ng$", "n", final)
-
-
-@cache
 def _sound_cost(one: str, other: str) -> float:
     """How far two readings are apart, 0 to 1."""
     if one == other:
         return 0.02
     if one[:-1] == other[:-1]:
         return 0.08
-    if _folded(one) == _folded(other):
+    if folded_syllable(one) == folded_syllable(other):
         return 0.2
-    first, second = _split(one), _split(other)
+    first, second = split_syllable(one), split_syllable(other)
     if first[1] == second[1] and first[1]:
         return 0.6
     return 0.7 if first[0] == second[0] and first[0] else 1.0
@@ -340,7 +336,7 @@ class NameIndex:
                 # HPV疫苗 and MMR疫苗 differ in what has no sound here.
                 if len(text) >= MIN_CHINESE and not re.search("[a-z]{2}", row.key):
                     sounds = tuple(row.sounds.split())
-                    folded = frozenset(map(_folded, sounds))
+                    folded = frozenset(map(folded_syllable, sounds))
                     self._chinese.append((text, sounds, folded, row.medicine))
             elif len(compact(row.key)) >= MIN_LATIN:
                 key = compact(row.key)
@@ -523,7 +519,8 @@ class NameIndex:
             near = self._chinese_near(chinese)
             is_certain = not latin and self._certain_chinese(chinese, near)
             return self._decide(near, is_certain, False, limit)
-        if len(latin) >= MIN_LATIN and not chinese and not _is_ordinary(text):
+        is_word = text in common(COMMON_RARITY)
+        if len(latin) >= MIN_LATIN and not chinese and not is_word and not _is_ordinary(text):
             near = self._latin_near(latin)
             is_same_sound = _sound(latin) in self._sounds
             is_certain = self._certain_latin(latin, near, is_same_sound)
@@ -591,7 +588,7 @@ class NameIndex:
 
     def _chinese_near(self, heard: str) -> dict[str, _Near]:
         readings = [self._readings.get(char, []) for char in heard]
-        heard_folded = {_folded(sound) for sounds in readings for sound in sounds}
+        heard_folded = {folded_syllable(sound) for sounds in readings for sound in sounds}
         near: dict[str, _Near] = {}
         for text, sounds, folded, medicine in self._chinese:
             if abs(len(text) - len(heard)) > max(1, len(text) // 3):

@@ -30,7 +30,7 @@ _JOIN = r"\s*(?:-|~|–|—|到|至|或|或者|to|or)\s*"
 _UNITS: tuple[tuple[str, str, float, str], ...] = (
     ("mg", "mass", 1.0, r"mgs?(?![a-z])|milligrams?|毫克|毫公克"),
     ("mcg", "mass", 0.001, r"mcgs?(?![a-z])|[μu]g(?![a-z])|micrograms?|微克"),
-    ("g", "mass", 1000.0, r"g(?![a-z/])|gm(?![a-z])|grams?|公克|克"),
+    ("g", "mass", 1000.0, r"g(?![a-z]|/(?!day|天|日))|gm(?![a-z])|grams?|公克|克"),
     ("ml", "volume", 1.0, r"mls?(?![a-z])|cc(?![a-z])|millilit(?:er|re)s?|毫升|西西"),
     ("l", "volume", 1000.0, r"lit(?:er|re)s?|公升|升"),
     ("teaspoon", "volume", ML_PER_TEASPOON, r"teaspoon(?:ful)?s?|tsp|茶匙"),
@@ -58,8 +58,8 @@ _UNITS: tuple[tuple[str, str, float, str], ...] = (
         "puff",
         "puff",
         1.0,
-        r"puffs?|sprays?|inhalations?|actuations?|喷|吸(?!收)|(?<=按压\d)下|下(?=$|[,。;!? ]|才|"
-        r"就)",
+        r"puffs?|sprays?|inhalations?|actuations?|喷|吸(?!收)|(?<=按压\d)下|"
+        r"下(?=$|[,。;!? ]|才|是|就|含|等于)",
     ),
     ("patch", "patch", 1.0, r"patch(?:es)?|片贴片|贴片|贴|张"),
     ("suppository", "suppository", 1.0, r"suppositor(?:y|ies)|颗栓剂?|枚|个栓剂"),
@@ -72,7 +72,7 @@ _UNITS: tuple[tuple[str, str, float, str], ...] = (
 )
 _UNIT_OF = {name: (kind, factor) for name, kind, factor, _ in _UNITS}
 _AMOUNT = re.compile(
-    rf"(?<![\d.,/a-z])(?P<low>{_VALUE})(?:{_JOIN}(?P<high>{_NUMBER}))?[\s-]*(?:个|整|大|小)?(?:"
+    rf"(?<![\d./a-z])(?<!\d,)(?P<low>{_VALUE})(?:{_JOIN}(?P<high>{_NUMBER}))?[\s-]*(?:个|整|大|小)?(?:"
     + "|".join(f"(?P<{name}>{pattern})" for name, _, _, pattern in _UNITS)
     + r")(?P<per>\s*(?:/|per |每)\s*(?:kg|公斤|dl|dose|剂|(?:\d+(?:\.\d+)?\s*)?(?:ml|毫升|cc)|"
     r"tablet|tab|颗|片|粒|day|天|日))?"
@@ -91,6 +91,12 @@ _ONE_TABLET = re.compile(
     r"(?:whole|full) one)\b"
     r"(?! (?:and a half|or 2))"
 )
+_OF_STRENGTH = re.compile(
+    r"(?<![\w.,])(?P<low>\d+(?:\.\d+)?|one|(?:a )?single)(?: of (?:the|these|your))? "
+    r"(?=\d+(?:\.\d+)?[ -]?(?:mg|mcg|g|milligrams?|micrograms?|grams?)[ -](?:strength )?"
+    r"(?:tablet|capsule|pill|cap|tab)s?\b)"
+)
+"""Of "two 5 mg tablets", so many."""
 _SAME_FOOD = re.compile(
     r"^\s*(?:of )?(?:cold |warm |plain |drinking |boiled |的?)?(?:water|juice|sugar|glucose|"
     r"carb|salt|protein|milk|soda|cola"
@@ -145,9 +151,10 @@ def numbered(text: str) -> str:
     """Give the canonical text with all counting words in digits, ready for the readers below."""
     # 一次半颗 is half a tablet at a time, not one and a half times.
     text = _HALF_EACH.sub("次0.5", canonical(text))
+    text = _ONE_PUFF.sub("1下", text)
     text = _NEIGHBOURS.sub(r"\1到\2", text)
     # 參 is a capital 3 where it counts; simplified, it is the 参 of other words.
-    text = _QUARTER.sub(lambda m: _QUARTERS[m[1]], text)
+    text = _QUARTER.sub(lambda m: f"{_SMALL[m[2]] / _SMALL[m[1]]:.2g}", text)
     text = with_digits(_CAPITAL_THREE.sub("三", text)).replace("⁄", "/")
     return _finish_numbers(text)
 
@@ -196,6 +203,9 @@ def read_amounts(text: str) -> list[Amount]:
     for match in _A_DAY.finditer(text):
         low = 1.0 if match["low"] == "one" else _float(match["low"])
         found.append(Amount(low, low, "count", "", match.start(), match.end(), "day"))
+    for match in _OF_STRENGTH.finditer(text):
+        low = _float(match["low"]) if match["low"][0].isdigit() else 1.0
+        found.append(Amount(low, low, "count", "tablet", match.start(), match.end()))
     for match in _ONE_TABLET.finditer(text):
         found.append(Amount(1.0, 1.0, "count", "tablet", match.start(), match.end()))
     return sorted(found, key=lambda amount: amount.start)
@@ -264,6 +274,8 @@ _CODE = re.compile(
     r"(?<![a-z])(?P<code>qd|bid|tid|qid|qod|qwk|qw|q2w|q4w|qm|biw|tiw)(?:\s?(?P<more>ac|pc|hs|"
     r"prn|cc))?(?:\s?(?P<prn>prn))?(?![a-z])"
 )
+_TID_HS = re.compile(r"(?<![a-z])tid(?:\s?(?:ac|pc|cc))?\s?(?:&|and|\+|,)\s?(?:q?hs)(?![a-z])")
+"""Three times and at bedtime is four times."""
 _OTHER_CODE = re.compile(r"(?<![a-z])(?P<code>q?hs|qn|qam|qpm|prn|ac|pc|stat)(?![a-z])")
 _EVERY_H = re.compile(
     r"(?<![a-z])(?:q\s?|every |each |per )(?P<n>\d+)(?:\s*(?:-|to|"
@@ -277,6 +289,7 @@ _EVERY_H = re.compile(
     r"(?:再|又)?(?:喂|塞|喷|推|吃|吞|打|滴)1(?:次|回|颗|粒|针|下)?"
     r"|每0\.5个?(?:小时|钟头)|(?:every|each) half(?: an)? hour"
 )
+_EVERY_H_NUMBERS = ("n", "n2", "n3", "n4", "n5", "n6")
 _ZH_TIMES = re.compile(
     rf"{_DAY}{_FILL}(?P<n>\d+)(?:(?:-|~|到|至|或)(?P<m>\d+))?(?:次|回|顿|趟|遍)|"
     rf"(?P<n2>\d+)次\s*(?:/|"
@@ -295,7 +308,8 @@ _ZH_WEEK = re.compile(
     r",)*(?P<n>[一1-9])(?:次|回(?!诊))"
     r"|(?<![\d每])(?P<i>[2-9])天(?:才|再|吃|服用?|用|打|贴|换)*1(?:次|针|颗|粒|片|张)|"
     r"每(?P<k>\d)个?(?:周|星期|"
-    r"礼拜)(?:[^,。;]{0,6})?1次|每(?P<j>\d)天(?:[^,。;]{0,6})?1次|隔(?:1|一)?(?:天|日)(?!再|"
+    r"礼拜)(?:[^,。;]{0,6})?1次|每(?P<j>\d)天(?:[^,。;]{0,6})?1(?:次|片|张|贴|支|针|颗|"
+    r"粒)|隔(?:1|一)?(?:天|日)(?!再|"
     r"就|早|晚|下午|中午|星期|礼拜|周)(?:[^,。;]{0,4}(?:吃|服|用|1(?:次|颗|粒|片|锭|针|滴)|打|"
     r"点|换|休息)|$)"
     r"|每隔(?:1|一)(?:天|日)"
@@ -310,7 +324,7 @@ _EN_WEEK = re.compile(
     r"same day (?:of )?(?:each|every) week"
 )
 _MEALS_3 = re.compile(
-    r"(?:3餐|每餐|餐餐|每顿饭?)(?:饭|餐)?(?P<zh>前|后|间|中|随餐|饭前|饭后|餐前|餐后|"
+    r"(?:3餐|3顿(?!药)|每餐|餐餐|每顿饭?)(?:饭|餐)?(?P<zh>前|后|间|中|随餐|饭前|饭后|餐前|餐后|"
     r"都)?(?P<hs>(?:各?1?(?:次|颗|片|粒|锭))?[,]?(?:和|及|与|跟|加|、|,|以及|还有)(?:临)?睡前)?"
     r"|(?P<en>before|after|with|at)(?: each of (?:your|the)| each| every| all(?: the| your)?|"
     r" your| all)? ?(?:3 meals|"
@@ -326,8 +340,8 @@ _TWO_SLOTS = re.compile(
     r"早(?:餐|饭)?(?:后|前)?(?:[、和及与跟,]|1次[,、])?晚(?:餐|饭)?(?:后|前)?(?!点|1点)(?:各|都|"
     r"1次|饭|餐|吃|服|用|点|擦|,|。|$)|早上?(?:和|及|与|跟|、)晚上?|(?:白天|早上)(?:和|跟|"
     r"、)?晚上各"
-    r"|(?:in the )?mornings? and (?:at |in the |1 in the |one in the |again (?:in the |at "
-    r"))?(?:nights?|evenings?|bedtime)"
+    r"|(?:in the |every |each )?mornings? and (?:at |in the |every |each |1 in the |one in the |"
+    r"again (?:in the |at |every ))?(?:nights?|evenings?|bedtime)"
     r"|breakfast and (?:after |before |with )?(?:dinner|supper)"
 )
 _SLOTS = (
@@ -337,7 +351,9 @@ _SLOTS = (
             r"(?<!今天)(?<!明天)(?<!昨天)(?<!隔天)早(?:上|晨)(?!好)|清晨|晨起|起床后|早(?:餐|"
             r"饭)(?:前|后)?"
             r"|(?:(?<!good )(?<!this )(?<!tomorrow )(?<!yesterday )(?<!next ))(?:in the |every |"
-            r"each |the )mornings?|breakfast|on waking|qam"
+            r"each |the )mornings?|\bmorning (?=tablet|pill|dose|capsule|one\b|medicine)|"
+            r"breakfast|"
+            r"on waking|\bat dawn\b|qam"
         ),
     ),
     (NOON, re.compile(r"中午|午(?:餐|饭)(?:前|后)?|at noon|midday|lunch(?:time)?")),
@@ -361,7 +377,8 @@ _MEAL = (
     (
         EMPTY,
         re.compile(
-            r"空腹|空肚子|empty stomach|without food|饭前1小时|1 hour before (?:food|meals?|"
+            r"空腹|空着?肚子?|empty stomach|\bfasting\b|without food|饭前1小时|"
+            r"1 hour before (?:food|meals?|"
             r"eating)"
         ),
     ),
@@ -376,15 +393,24 @@ _MEAL = (
     (
         AFTER_MEAL,
         re.compile(
-            r"(?:饭|餐)后|用餐后|吃饱(?:饭)?(?:后|再)|after (?:(?:each|every|your|the|a|all) "
+            r"(?:饭|餐)后|用餐后|吃(?:饱|完)(?:[早午晚中正]?[饭餐])?(?:(?:以|之)?后再?|再|就|马上)|"
+            r"[早午晚中][饭餐](?:吃|用)(?:完|过|饱)(?:饭|了)?(?:(?:以|之)?后再?|再|就|马上)?|"
+            r"\b(?:cleared|emptied|finished) (?:the|your) plate\b|after (?:(?:each|every|"
+            r"your|the|a|all) "
             r")?(?:meals?|food|eating|breakfast|lunch|dinner|supper|you(?:'ve| have)? "
-            r"eat(?:en)?)|(?<![a-z])pc(?![a-z])"
+            r"eat(?:en)?)|\b(?:once|when) you(?:'ve| have) (?:had|eaten|finished) (?:your |the )?"
+            r"(?:meal|food|breakfast|lunch|dinner|supper)|(?<![a-z])pc(?![a-z])"
         ),
     ),
     (
         WITH_MEAL,
         re.compile(
-            r"随餐|配(?:饭|食物|餐)|和(?:食物|饭|餐点?)(?:1|一)?起|与食物|边吃饭|用餐时|with "
+            r"随[饭餐]|配(?:饭|食物|餐)|(?:跟|随)着?(?:[早午晚中正]?[饭餐]|食物)(?!分|隔|错|无)|"
+            r"\bwith (?:your |the |a )?(?:main|big|large|good|"
+            r"heavy|full|hot|"
+            r"evening|midday) (?:meal|dinner|lunch|breakfast|supper)|"
+            r"in the middle of (?:a|the|your) "
+            r"(?:big )?meal|和(?:食物|饭|餐点?)(?:1|一)?起|与食物|边吃饭|用餐时|with "
             r"(?:(?:each|every|your|the|a|some|all) )?(?:meals?|food|breakfast|lunch|dinner|"
             r"supper|snack)"
         ),
@@ -421,12 +447,96 @@ def read_timings(text: str) -> list[Timing]:
     Whether it speaks of taking a medicine, and not of measuring or feeling something, is for the
     caller to tell.
     """
-    found: list[Timing] = []
+    reader = _TimingReader(text)
+    reader.read_codes_and_intervals()
+    reader.read_counts()
+    reader.read_moments()
+    return sorted(reader.found, key=lambda timing: timing.start)
 
-    def taken(match: re.Match[str]) -> bool:
-        return any(t.per_day and t.start < match.end() and match.start() < t.end for t in found)
 
-    def add(
+class _TimingReader:
+    """Collects timings; what says how often is read first, and its words say nothing else."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.found: list[Timing] = []
+
+    def read_codes_and_intervals(self) -> None:
+        """BID, "every 8 hours", 每週一次."""
+        for match in _TID_HS.finditer(self._text):
+            self._add(match, 4.0, slots=[MORNING, NOON, EVENING, BEDTIME])
+        for match in _CODE.finditer(self._text):
+            per_day = _CODES[match["code"]]
+            slots = [BEDTIME] if match["more"] == "hs" and per_day == 1 else []
+            self._add(match, per_day, slots=slots, as_needed="prn" in match[0])
+        for match in _EVERY_H.finditer(self._text):
+            first = next(filter(None, (match[name] for name in _EVERY_H_NUMBERS)), None)
+            first = first or ("0.5" if re.search(r"0\.5|half", match[0]) else "1")
+            second = match["m"] or match["m3"]
+            if float(first) > 0:
+                high = 24 / float(second) if second and float(second) > 0 else None
+                self._add(match, 24 / float(first), high, interval=True)
+        for match in _ZH_WEEK.finditer(self._text):
+            self._add(match, _per_week(match))
+        for match in _EN_WEEK.finditer(self._text):
+            self._add(match, _per_week_en(match))
+
+    def read_counts(self) -> None:
+        """一天三次, "twice a day", 三餐飯後, 早晚."""
+        for match in _ZH_TIMES.finditer(self._text):
+            number = float(match["n"] or match["n2"])
+            most = float(match["m"]) if match["m"] else None
+            self._add(match, number, most)
+        for match in _EN_TIMES.finditer(self._text):
+            if match["d"]:
+                self._add(match, 1.0)
+            elif match["t"]:
+                self._add(match, float(match["t"]), float(match["u"]) if match["u"] else None)
+            else:
+                number = _WORD_TIMES[match["w"]] if match["w"] else float(match["n"])
+                self._add(match, number, float(match["m"]) if match["m"] else None)
+        for match in _MEALS_3.finditer(self._text):
+            bedtime = any(match[group] is not None for group in ("hs", "hs2", "hs3"))
+            slots = [MORNING, NOON, EVENING, *([BEDTIME] if bedtime else [])]
+            self._add(match, 4.0 if bedtime else 3.0, slots=slots)
+        for match in _TWO_SLOTS.finditer(self._text):
+            self._add(match, 2.0, slots=[MORNING, EVENING])
+        for match in _OTHER_CODE.finditer(self._text):
+            code = match["code"]
+            if code in ("hs", "qhs", "qn", "qam", "qpm"):
+                slot = {"qam": MORNING, "qpm": EVENING, "qn": EVENING}.get(code, BEDTIME)
+                self._add(match, 1.0, slots=[slot])
+
+    def read_moments(self) -> None:
+        """Times of the day, meals, "every day" and "as needed"."""
+        for slot, pattern in _SLOTS:
+            for match in pattern.finditer(self._text):
+                if not self._is_taken(match):
+                    daily = bool(_EACH.match(match[0])) or bool(
+                        _EACH_BEFORE.search(self._text[: match.start()])
+                    )
+                    self.found.append(
+                        Timing(
+                            match.start(), match.end(), every_day=daily, slots=frozenset([slot])
+                        )
+                    )
+        for meal, pattern in _MEAL:
+            for match in pattern.finditer(self._text):
+                if not any(t.meal and t.start <= match.start() < t.end for t in self.found):
+                    self.found.append(Timing(match.start(), match.end(), meal=meal))
+        for match in _EVERY_DAY.finditer(self._text):
+            if not self._is_taken(match):
+                self.found.append(Timing(match.start(), match.end(), every_day=True))
+        for match in _AS_NEEDED.finditer(self._text):
+            self.found.append(Timing(match.start(), match.end(), as_needed=True))
+
+    def _is_taken(self, match: re.Match[str]) -> bool:
+        return any(
+            t.per_day and t.start < match.end() and match.start() < t.end for t in self.found
+        )
+
+    def _add(
+        self,
         match: re.Match[str],
         low: float,
         high: float | None = None,
@@ -435,80 +545,21 @@ def read_timings(text: str) -> list[Timing]:
         as_needed: bool = False,
         interval: bool = False,
     ) -> None:
-        if taken(match):
+        if self._is_taken(match):
             return
         most = low if high is None else high
-        found.append(
+        is_ceiling = _AT_MOST.search(self._text[: match.start()]) or _CEILING.search(match[0])
+        self.found.append(
             Timing(
                 match.start(),
                 match.end(),
                 (min(low, most), max(low, most)),
                 slots=frozenset(slots),
                 as_needed=as_needed,
-                at_most=bool(_AT_MOST.search(text[: match.start()]) or _CEILING.search(match[0])),
+                at_most=bool(is_ceiling),
                 interval=interval,
             )
         )
-
-    for match in _CODE.finditer(text):
-        per_day = _CODES[match["code"]]
-        slots = [BEDTIME] if match["more"] == "hs" and per_day == 1 else []
-        add(match, per_day, slots=slots, as_needed="prn" in match[0])
-    for match in _EVERY_H.finditer(text):
-        first = (
-            match["n"] or match["n2"] or match["n3"] or match["n4"] or match["n5"] or match["n6"]
-        )
-        first = first or ("0.5" if re.search(r"0\.5|half", match[0]) else "1")
-        second = match["m"] or match["m3"]
-        if float(first) > 0:
-            high = 24 / float(second) if second and float(second) > 0 else None
-            add(match, 24 / float(first), high, interval=True)
-    for match in _ZH_WEEK.finditer(text):
-        add(match, _per_week(match))
-    for match in _EN_WEEK.finditer(text):
-        add(match, _per_week_en(match))
-    for match in _ZH_TIMES.finditer(text):
-        number = float(match["n"] or match["n2"])
-        most = float(match["m"]) if match["m"] else None
-        add(match, number, most)
-    for match in _EN_TIMES.finditer(text):
-        if match["d"]:
-            add(match, 1.0)
-        elif match["t"]:
-            add(match, float(match["t"]), float(match["u"]) if match["u"] else None)
-        else:
-            number = _WORD_TIMES[match["w"]] if match["w"] else float(match["n"])
-            add(match, number, float(match["m"]) if match["m"] else None)
-    for match in _MEALS_3.finditer(text):
-        bedtime = any(match[group] is not None for group in ("hs", "hs2", "hs3"))
-        slots = [MORNING, NOON, EVENING, *([BEDTIME] if bedtime else [])]
-        add(match, 4.0 if bedtime else 3.0, slots=slots)
-    for match in _TWO_SLOTS.finditer(text):
-        add(match, 2.0, slots=[MORNING, EVENING])
-    for match in _OTHER_CODE.finditer(text):
-        code = match["code"]
-        if code in ("hs", "qhs", "qn", "qam", "qpm"):
-            slot = {"qam": MORNING, "qpm": EVENING, "qn": EVENING}.get(code, BEDTIME)
-            add(match, 1.0, slots=[slot])
-    for slot, pattern in _SLOTS:
-        for match in pattern.finditer(text):
-            if not taken(match):
-                daily = bool(_EACH.match(match[0])) or bool(
-                    _EACH_BEFORE.search(text[: match.start()])
-                )
-                found.append(
-                    Timing(match.start(), match.end(), every_day=daily, slots=frozenset([slot]))
-                )
-    for meal, pattern in _MEAL:
-        for match in pattern.finditer(text):
-            if not any(t.meal and t.start <= match.start() < t.end for t in found):
-                found.append(Timing(match.start(), match.end(), meal=meal))
-    for match in _EVERY_DAY.finditer(text):
-        if not taken(match):
-            found.append(Timing(match.start(), match.end(), every_day=True))
-    for match in _AS_NEEDED.finditer(text):
-        found.append(Timing(match.start(), match.end(), as_needed=True))
-    return sorted(found, key=lambda timing: timing.start)
 
 
 _BARE_SLOTS = {
@@ -876,13 +927,20 @@ _NEIGHBOURS = re.compile(
     r"([二两三四五六七八九])(?=个?(?:次|回|趟|颗|粒|片|滴|下|喷|遍|针|包|小时|天))"
 )
 """七八回 is seven or eight times, not seventy-eight."""
-_QUARTERS = {"四": "0.25", "三": "0.33", "二": "0.5", "2": "0.5", "3": "0.33", "4": "0.25"}
-_QUARTER = re.compile(r"([二三四234])分之[一1](?=[颗粒片锭包])")
+_SMALL = {"一": 1, "二": 2, "三": 3, "四": 4, "1": 1, "2": 2, "3": 3, "4": 4}
+_QUARTER = re.compile(r"([二三四234])分之([一二三123])(?=[颗粒片锭包克]|公克)")
+_ONE_PUFF = re.compile(
+    r"(?<=[各吸喷按压次])(?<!轻轻吸)(?<!慢慢吸)一下(?=$|[,.;!的])|"
+    r"一下(?=(?:就是|是|含有?|有|等于|相当于)[\d零一二三四五六七八九十百千两半])"
+)
+"""One puff; 一下 is otherwise "for a moment"."""
 _CAPITAL_THREE = re.compile(r"参(?=[次颗粒片锭包滴毫天])")
 _ONE_DESCRIBED = re.compile(
     r"\bone (?=(?:whole|full|single|small|large|white|pink|blue|yellow|round|more|extra|"
     r"entire)+ (?:tablet|pill|capsule|dose)s?\b)"
 )
+_HALF_GRAM = re.compile(r"\bhalf an? (?=gram|milligram)|半(?=公克|克(?!力))")
+_ONE_GRAM = re.compile(r"\ban? (?:single |full |whole )?(?=gram(?!s)|milligram(?!s))")
 _RANGE_START = re.compile(r"([一二两三四五六七八九十])(?=(?:到|至|-|~|或)\d)")
 _RANGE_START_EN = re.compile(r"\b(one|half|two|three|four)(?= (?:to|or) \d)")
 _EN_VALUES = {"one": "1", "half": "0.5", "two": "2", "three": "3", "four": "4"}
@@ -907,6 +965,7 @@ _MORE_COUNTED = re.compile(
 def _finish_numbers(text: str) -> str:
     text = _RANGE_START.sub(lambda m: f"{chinese_value(m[1]):g}", text)
     text = _ONE_DESCRIBED.sub("1 ", text)
+    text = _ONE_GRAM.sub("1 ", _HALF_GRAM.sub("0.5 ", text))
     text = _RANGE_START_EN.sub(lambda m: _EN_VALUES[m[1]], text)
     text = _WEEKLY_TIMES.sub(lambda m: f"{chinese_value(m[1]):g}", text)
     text = _PERCENT.sub(lambda m: f"{m[1] or f'{chinese_value(m[2]) or 0:g}'}%", text)

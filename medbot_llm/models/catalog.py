@@ -11,6 +11,7 @@ models:
     languages: [en, zh]            # as the publisher names them
     context_tokens: 32768          # optional; context window that the model was trained for
     ram_mb: 684                    # optional; measured memory of a process that runs it, 10^6 B
+    base: other-model              # optional; of an adapter: the model that it is loaded beside
     main: model.gguf               # optional; the file that programs open, "." for the folder
     files:
       - name: model.gguf           # place inside the model's folder
@@ -73,6 +74,7 @@ _MODEL_KEYS = (
     "languages",
     "context_tokens",
     "ram_mb",
+    "base",
     "main",
     "files",
 )
@@ -200,6 +202,7 @@ class ModelEntry:
     languages: tuple[str, ...]
     context_tokens: int | None
     ram_mb: int | None
+    base: str
     main: str
     files: tuple[ModelFile, ...]
     origin: str
@@ -382,6 +385,9 @@ def _model(data: object, where: str, catalog: str, origin: str) -> ModelEntry:
         raise reader.fail(
             "main", f"the name of one of its files, or '{FOLDER_AS_MAIN}' for the folder"
         )
+    base = reader.text("base", default="")
+    if base and (role != "adapter" or not _ID.fullmatch(base)):
+        raise reader.fail("base", "the id of a model, and only an adapter has one")
     return ModelEntry(
         id=model_id,
         role=role,
@@ -391,6 +397,7 @@ def _model(data: object, where: str, catalog: str, origin: str) -> ModelEntry:
         languages=tuple(languages),
         context_tokens=reader.count("context_tokens"),
         ram_mb=reader.count("ram_mb"),
+        base=base,
         main=main,
         files=files,
         origin=origin,

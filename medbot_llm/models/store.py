@@ -53,6 +53,8 @@ from medbot_llm.models.catalog import Source
 from medbot_llm.models.catalog import checked_model_id
 from medbot_llm.models.catalog import load_catalog
 from medbot_llm.models.catalog import parse_catalog
+from medbot_llm.models.exports import MANIFEST
+from medbot_llm.models.exports import Export
 from medbot_llm.models.sources import CHUNK_BYTES
 from medbot_llm.models.sources import UNFINISHED_PREFIX
 from medbot_llm.models.sources import Expected
@@ -72,6 +74,8 @@ SPARE_BYTES = 16 * 1_000_000
 _log = logging.getLogger(__name__)
 _FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 
+
+_UNKNOWN_LICENCE = "LicenseRef-unknown"
 
 MODEL_SUFFIXES = (".gguf", ".safetensors", ".onnx", ".bin")
 """One of these must be in a folder that is added: a slip must not copy a whole disk."""
@@ -248,6 +252,16 @@ class ModelStore:
             raise StoreError(f"there is no model file {path.absolute()}")
         return self.path(name)
 
+    def parts(self, name_or_path: str) -> tuple[str, str]:
+        """Give what has to be loaded for a model: its name, and that of the adapter beside it.
+
+        An adapter of the catalog brings its base; everything else is loaded alone, without an
+        adapter ("")."""
+        name = name_or_path.strip()
+        if name in self.catalog and self.catalog[name].base:
+            return self.catalog[name].base, name
+        return name_or_path, ""
+
     # --- changing the store ----------------------------------------------------------------------
 
     def ensure(
@@ -326,29 +340,91 @@ class ModelStore:
         It is copied, so that it stays as it was tested when the original is trained on or deleted.
         Raises StoreError, CatalogError or DiskFullError.
         """
-        checked_model_id(model_id, "add")
+        self._check_new(model_id)
         if role not in ROLES:
             raise StoreError(f"role must be one of {', '.join(ROLES)}, not '{role}'")
-        if model_id in self.catalog:
-            raise StoreError(f"there is a model '{model_id}' already; choose another id")
         source = source.expanduser().absolute()
         originals = _model_files(source)
         ggufs = [name for name in originals if name.endswith(".gguf")]
+        record: dict[str, object] = {
+            "role": role,
+            "description": description or f"Added from {source.name}.",
+            "licence": licence or _UNKNOWN_LICENCE,
+            "languages": list(languages),
+            "main": ggufs[0] if len(ggufs) == 1 else "." if source.is_dir() else source.name,
+        }
+        return self._add(model_id, record, originals, {})
+
+    def add_export(
+        self,
+        export: Export,
+        model_id: str,
+        file: str = "",
+        description: str = "",
+        licence: str = "",
+    ) -> ModelPaths:
+        """Copy one GGUF of what `medbot-train export` wrote into the store, with its manifest.
+
+        Args:
+            export: The folder, by `exports.read_export`.
+            model_id: The new id.
+            file: Which GGUF, by name or quantization; "" the one that the export recommends.
+            description: A line for people who choose; "" a plain one.
+            licence: Instead of the one in the manifest; "" that.
+
+        Raises ManifestError; StoreError where a file is not the one that was exported, or the base
+        of an adapter is in no catalog; CatalogError or DiskFullError.
+        """
+        self._check_new(model_id)
+        chosen = export.file(file)
+        record: dict[str, object] = {
+            "role": "adapter" if export.kind == "adapter" else "chat",
+            "description": description or f"Trained here; {chosen.quantization or 'LoRA'}.",
+            "licence": licence or export.licence or _UNKNOWN_LICENCE,
+            "languages": ["und"],
+            "main": chosen.name,
+        }
+        if export.kind == "adapter":
+            record["base"] = self._with_file(export.base_sha256, export.base_name)
+        names = (chosen.name, MANIFEST)
+        originals = {name: export.folder.expanduser().absolute() / name for name in names}
+        if not originals[chosen.name].is_file():
+            raise StoreError(f"{originals[chosen.name]} is missing; export again")
+        return self._add(model_id, record, originals, {chosen.name: chosen.sha256})
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _add(
+        self,
+        model_id: str,
+        record: dict[str, object],
+        originals: dict[str, Path],
+        expected: dict[str, str],
+    ) -> ModelPaths:
+        """Copy files into the store and write their catalog.
+
+        Args:
+            model_id: The new id.
+            record: The catalog's record, without id and files.
+            originals: The files by their new names.
+            expected: sha256 of those files that must have a certain one.
+        """
         directory, staging = self._directory(model_id), self._staging(model_id)
         with self._errors(model_id), self._locked(model_id, _ignore):
             self._check_room(sum(path.stat().st_size for path in originals.values()))
             for leftover in (staging, directory):
                 shutil.rmtree(leftover, ignore_errors=True)
-            record = {
-                "id": model_id,
-                "role": role,
-                "description": description or f"Added from {source.name}.",
-                "licence": licence or "LicenseRef-unknown",
-                "languages": list(languages),
-                "main": ggufs[0] if len(ggufs) == 1 else "." if source.is_dir() else source.name,
-                "files": [_copied(path, name, staging / name) for name, path in originals.items()],
-            }
-            text = yaml.safe_dump({"models": [record]}, sort_keys=False, allow_unicode=True)
+            files = [_copied(path, name, staging / name) for name, path in originals.items()]
+            for file in files:
+                wanted = expected.get(str(file["name"]))
+                if wanted is not None and file["sha256"] != wanted:
+                    shutil.rmtree(staging, ignore_errors=True)
+                    raise StoreError(
+                        f"{originals[str(file['name'])]} is not the file that was exported: its"
+                        f" sha256 is {file['sha256']} instead of {wanted}; copy it again"
+                    )
+            entry = {"id": model_id, **record, "files": files}
+            text = yaml.safe_dump({"models": [entry]}, sort_keys=False, allow_unicode=True)
             parse_catalog(text, "add", origin="add")
             directory.parent.mkdir(parents=True, exist_ok=True)
             os.replace(staging, directory)
@@ -356,6 +432,22 @@ class ModelStore:
             _write_atomically(self._added(model_id), text)
         self._catalog = None
         return self.paths(model_id)
+
+    def _check_new(self, model_id: str) -> None:
+        checked_model_id(model_id, "add")
+        if model_id in self.catalog:
+            raise StoreError(f"there is a model '{model_id}' already; choose another id")
+
+    def _with_file(self, sha256: str, name: str) -> str:
+        """The id of the model whose main file has this hash. Raises StoreError."""
+        for entry in self.catalog:
+            files = {file.name: file.sha256 for file in self.entry(entry.id).files}
+            if files.get(entry.main) == sha256:
+                return entry.id
+        raise StoreError(
+            f"the base of this adapter ({name or 'a GGUF'}, sha256 {sha256}) is no model of the"
+            " catalog; add that GGUF first: medbot models add BASE.gguf"
+        )
 
     # --- inside ----------------------------------------------------------------------------------
 

@@ -147,6 +147,7 @@ def utterance_from_msg(msg: SpeechMsg, received_s: float, problems: list[str]) -
         role=_enum(SpeakerRole, msg.speaker_role, SpeakerRole.UNKNOWN, "speaker_role", problems),
         utterance_id=neutralise(msg.utterance_id, MAX_NAME_CHARS),
         received_s=received_s,
+        guessed=_texts(msg.guessed_words),
     )
 
 

@@ -4,20 +4,18 @@ for safety.
 
 from __future__ import annotations
 
-import math
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray
 from diagnostic_msgs.msg import DiagnosticStatus
-from diagnostic_msgs.msg import KeyValue
 
 from medbot_llm.dialogue.resources import DialogueResources
 from medbot_llm.dialogue.session import DialogueSession
 from medbot_llm.domain import ModelStatus
 from medbot_llm.engines.worker import EngineWorker
-
-PROBLEM_SHOWN_S = 30.0
-"""How long a failed reply, or a message that was not right, keeps the dialogue at WARN."""
+from medbot_llm.nodes.status import PROBLEM_SHOWN_S
+from medbot_llm.nodes.status import number
+from medbot_llm.nodes.status import status
 
 
 def dialogue_diagnostics(
@@ -55,7 +53,7 @@ def _model(
     load_share: float | None,
 ) -> DiagnosticStatus:
     if worker is None:
-        return _status(f"{node_name}: model", DiagnosticStatus.OK, "not configured", {})
+        return status(f"{node_name}: model", DiagnosticStatus.OK, "not configured", {})
     info = worker.info()
     values = {
         "engine": info.engine,
@@ -68,18 +66,18 @@ def _model(
     if session is not None:
         figures = session.figures()
         values |= {
-            "time to first token p50 (s)": _number(figures.time_to_first_token_p50_s),
-            "time to first token p95 (s)": _number(figures.time_to_first_token_p95_s),
-            "tokens per second p50": _number(figures.tokens_per_second_p50),
+            "time to first token p50 (s)": number(figures.time_to_first_token_p50_s),
+            "time to first token p95 (s)": number(figures.time_to_first_token_p95_s),
+            "tokens per second p50": number(figures.tokens_per_second_p50),
         }
     if load_share is not None:
-        return _status(
+        return status(
             f"{node_name}: model", DiagnosticStatus.WARN, f"loading, {load_share:.0%}", values
         )
     if worker.status is ModelStatus.READY:
-        return _status(f"{node_name}: model", DiagnosticStatus.OK, "ready", values)
+        return status(f"{node_name}: model", DiagnosticStatus.OK, "ready", values)
     reason = "hangs" if worker.is_hung else worker.last_error or "unavailable"
-    return _status(
+    return status(
         f"{node_name}: model", DiagnosticStatus.ERROR, f"prepared words only: {reason}", values
     )
 
@@ -87,7 +85,7 @@ def _model(
 def _dialogue(node_name: str, session: DialogueSession | None, problem: str) -> DiagnosticStatus:
     name = f"{node_name}: dialogue"
     if session is None:
-        return _status(name, DiagnosticStatus.OK, "inactive", {"last problem": problem or "none"})
+        return status(name, DiagnosticStatus.OK, "inactive", {"last problem": problem or "none"})
     snapshot, figures = session.snapshot(), session.figures()
     values = {
         "stage": str(snapshot.stage),
@@ -98,39 +96,27 @@ def _dialogue(node_name: str, session: DialogueSession | None, problem: str) -> 
         "open alerts": str(len(snapshot.open_alerts)),
         "speech overtaken": str(figures.overtaken),
         "replies interrupted": str(figures.interrupted),
-        "time to first sentence p50 (s)": _number(figures.time_to_first_sentence_p50_s),
-        "time to first sentence p95 (s)": _number(figures.time_to_first_sentence_p95_s),
+        "time to first sentence p50 (s)": number(figures.time_to_first_sentence_p50_s),
+        "time to first sentence p95 (s)": number(figures.time_to_first_sentence_p95_s),
         "last error": figures.last_error or "none",
         "last problem": problem or "none",
     }
     values |= {f"replies: {kind}": str(count) for kind, count in sorted(figures.replies.items())}
     values |= {f"blocked: {why}": str(count) for why, count in sorted(figures.blocked.items())}
     if time.monotonic() - figures.last_error_at < PROBLEM_SHOWN_S:
-        return _status(name, DiagnosticStatus.WARN, figures.last_error, values)
+        return status(name, DiagnosticStatus.WARN, figures.last_error, values)
     if problem:
-        return _status(name, DiagnosticStatus.WARN, problem, values)
-    return _status(name, DiagnosticStatus.OK, str(snapshot.stage), values)
+        return status(name, DiagnosticStatus.WARN, problem, values)
+    return status(name, DiagnosticStatus.OK, str(snapshot.stage), values)
 
 
 def _safety(node_name: str, resources: DialogueResources | None) -> DiagnosticStatus:
     if resources is None:
-        return _status(f"{node_name}: safety", DiagnosticStatus.OK, "not configured", {})
+        return status(f"{node_name}: safety", DiagnosticStatus.OK, "not configured", {})
     values = {
         "triage": resources.triage.name,
         "verifier": resources.verifier.name,
         "formulary": resources.advisor.formulary_version,
         "region": resources.emergency_words.region,
     }
-    return _status(f"{node_name}: safety", DiagnosticStatus.OK, "on", values)
-
-
-def _status(name: str, level: bytes, message: str, values: dict[str, str]) -> DiagnosticStatus:
-    status = DiagnosticStatus(
-        level=level, name=name, message=message, hardware_id=name.split(":")[0]
-    )
-    status.values = [KeyValue(key=key, value=value) for key, value in values.items() if value]
-    return status
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.3f}"
+    return status(f"{node_name}: safety", DiagnosticStatus.OK, "on", values)

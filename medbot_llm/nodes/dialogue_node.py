@@ -12,34 +12,22 @@ instead.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import gc
 import math
-import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
-import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException
-from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle import LifecycleState
 from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.lifecycle.publisher import LifecyclePublisher
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from rclpy.service import Service
-from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -55,89 +43,66 @@ from medbot_llm.domain import ReplyChunk
 from medbot_llm.domain import Scene
 from medbot_llm.domain import Utterance
 from medbot_llm.engines.build import build_engine
+from medbot_llm.engines.memory import return_freed_memory
 from medbot_llm.engines.worker import EngineWorker
 from medbot_llm.models.store import ModelStore
 from medbot_llm.msg import Alert as AlertMsg
 from medbot_llm.msg import AlertAck as AlertAckMsg
+from medbot_llm.msg import Caption as CaptionMsg
 from medbot_llm.msg import DeliveryTask as DeliveryTaskMsg
 from medbot_llm.msg import DialogueState as DialogueStateMsg
 from medbot_llm.msg import IdentityScan as IdentityScanMsg
 from medbot_llm.msg import Response as ResponseMsg
 from medbot_llm.msg import RobotContext as RobotContextMsg
+from medbot_llm.msg import Speaking as SpeakingMsg
 from medbot_llm.msg import Speech as SpeechMsg
+from medbot_llm.msg import VoiceActivity as VoiceActivityMsg
 from medbot_llm.nodes import conversions
 from medbot_llm.nodes import qos
-from medbot_llm.nodes.diagnostics import PROBLEM_SHOWN_S
 from medbot_llm.nodes.diagnostics import dialogue_diagnostics
-from medbot_llm.nodes.log import log_to_ros
+from medbot_llm.nodes.managed import DIAGNOSTICS_PERIOD_S
+from medbot_llm.nodes.managed import ManagedNode
+from medbot_llm.nodes.managed import logging_failures
+from medbot_llm.nodes.managed import run_node
 from medbot_llm.nodes.parameters import DialogueParameters
 from medbot_llm.prompts.untrusted import neutralise
 from medbot_llm.safety.base import Verdict
 
-DIAGNOSTICS_PERIOD_S = 1.0
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LOAD_POLL_S = 0.1
 LOAD_REPORT_STEP = 0.25
 """Share of the model between two lines of the log while it loads."""
-LAST_WORDS = Duration(seconds=0.3)
-"""How long a publisher that goes waits for its subscribers to have fetched everything."""
-MAX_PROBLEM_LINES = 5
-"""Lines of the log that wrong messages may write between two ticks of DIAGNOSTICS_PERIOD_S."""
 
 
-Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
-
-
-def _logging_failures(transition: Transition) -> Transition:
-    """Log what a transition raises; rclpy makes it an error without a word."""
-
-    @functools.wraps(transition)
-    def logged(node: Any, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            return transition(node, state)
-        except Exception:
-            node.get_logger().error(traceback.format_exc())
-            raise
-
-    return logged
-
-
-class DialogueNode(LifecycleNode):
+class DialogueNode(ManagedNode):
     """Talks with whoever stands before the robot. See README.md for its topics, services and
     parameters.
     """
 
+    _settings: DialogueParameters
+
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__("dialogue_node", **kwargs)
-        self._settings = DialogueParameters(self)
-        self.add_on_set_parameters_callback(self._on_parameters)
         self._worker: EngineWorker | None = None
         self._session: DialogueSession | None = None
-        self._event_subscriptions: list[Subscription] = []
-        self._latched_subscriptions: list[Subscription] = []
-        self._control_services: list[Service] = []
-        self._managed_publishers: list[LifecyclePublisher] = []
-        self._problem = ""
-        self._problem_at = float("-inf")
-        self._logged_problems: set[str] = set()
-        self._unlogged_problems = 0
-        self._alert_times: dict[str, tuple[Time, float, int]] = {}
         self._resources: DialogueResources | None = None
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._on_tick)
-        self._refuse_impossible_transitions()
-        if self._settings["autostart"]:
-            self._autostart = self.create_timer(0.0, self._on_autostart)
+        self._latched_subscriptions: list[Subscription] = []
+        self._alert_times: dict[str, tuple[Time, float, int]] = {}
+        self._load_share: float | None = None
+        super().__init__("dialogue_node", DialogueParameters, **kwargs)
+
+    @property
+    def is_serving(self) -> bool:
+        return self._session is not None
 
     # --- lifecycle -------------------------------------------------------------------------------
 
-    @_logging_failures
+    @logging_failures
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and make the topics."""
         try:
             settings = self._settings.engine()
             self._resources = DialogueResources.load(self._settings.resources())
-            engine = build_engine(settings, ModelStore().resolve)
+            store = ModelStore()
+            engine = build_engine(settings, store.resolve, store.parts)
         except MedbotError as error:
             self.get_logger().error(f"cannot be configured: {error}")
             return TransitionCallbackReturn.FAILURE
@@ -149,12 +114,15 @@ class DialogueNode(LifecycleNode):
         self._responses = self._advertise(ResponseMsg, "response", qos.RESPONSES)
         self._response_texts = self._advertise(String, "response_text", qos.RESPONSES)
         self._alerts = self._advertise(AlertMsg, "alert", qos.ALERTS)
+        self._captions = self._advertise(CaptionMsg, "caption", qos.RESPONSES)
         self._states = self._advertise(DialogueStateMsg, "dialogue_state", qos.LATCHED)
         self._event_subscriptions = [
-            self._subscribe(IdentityScanMsg, "identity_scan", self._on_scan, qos.EVENTS),
-            self._subscribe(SpeechMsg, "speech", self._on_speech, qos.EVENTS),
-            self._subscribe(String, "speech_text", self._on_speech_text, qos.EVENTS),
-            self._subscribe(AlertAckMsg, "alert_ack", self._on_alert_ack, qos.EVENTS),
+            self._serve(IdentityScanMsg, "identity_scan", self._on_scan, qos.EVENTS),
+            self._serve(SpeechMsg, "speech", self._on_speech, qos.EVENTS),
+            self._serve(String, "speech_text", self._on_speech_text, qos.EVENTS),
+            self._serve(AlertAckMsg, "alert_ack", self._on_alert_ack, qos.EVENTS),
+            self._serve(SpeakingMsg, "speaking", self._on_speaking, qos.EVENTS),
+            self._serve(VoiceActivityMsg, "voice_activity", self._on_voice, qos.EVENTS),
         ]
         self._subscribe_latched()
         self._control_services = [
@@ -165,9 +133,10 @@ class DialogueNode(LifecycleNode):
         # Walking all tables takes the garbage collector 40 ms: not while an alert waits.
         gc.collect()
         gc.freeze()
+        return_freed_memory()
         return TransitionCallbackReturn.SUCCESS
 
-    @_logging_failures
+    @logging_failures
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Begin to serve. The current task, if its publisher still offers it, is taken up at
         once.
@@ -180,38 +149,12 @@ class DialogueNode(LifecycleNode):
             self._resources,
             policy=self._settings.policy(),
             sampling=self._settings.sampling(),
+            yield_to_voice_s=self._settings["yield_to_voice_s"],
         )
         self._session.start()
         # What was latched before came while nothing was served, and was refused: ask for it again.
         self._subscribe_latched()
         return result
-
-    @_logging_failures
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Cancel the running reply, tell its end, and stop serving."""
-        self._stop_serving()
-        return super().on_deactivate(state)
-
-    @_logging_failures
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free the model and the topics."""
-        self._release()
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop serving and free everything, from whatever state."""
-        self.close()
-        return TransitionCallbackReturn.SUCCESS
-
-    def close(self) -> None:
-        """Stop serving and free everything."""
-        self._stop_serving()
-        self._release()
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything, so that the node can be configured again."""
-        self.get_logger().error("a transition failed; everything is freed, configure again")
-        return self.on_shutdown(state)
 
     def _stop_serving(self) -> None:
         if self._session is not None:
@@ -220,51 +163,15 @@ class DialogueNode(LifecycleNode):
         self._alert_times.clear()
 
     def _release(self) -> None:
-        self._settings.is_configured = False
         self._resources = None
         gc.unfreeze()
         if self._worker is not None:
             self._worker.close()
             self._worker = None
-        for subscription in [*self._event_subscriptions, *self._latched_subscriptions]:
+        for subscription in self._latched_subscriptions:
             self.destroy_subscription(subscription)
-        self._event_subscriptions, self._latched_subscriptions = [], []
-        for service in self._control_services:
-            self.destroy_service(service)
-        self._control_services = []
-        for publisher in self._managed_publishers:
-            # The last chunk or alert is lost with its publisher if nobody has fetched it yet.
-            with contextlib.suppress(RuntimeError):
-                publisher.wait_for_all_acked(LAST_WORDS)
-            self.destroy_lifecycle_publisher(publisher)
-        self._managed_publishers = []
-
-    def _refuse_impossible_transitions(self) -> None:
-        """Answer a transition that the state does not allow. rclpy before Kilted lets the error
-        of the state machine out of the service's callback, and with it the whole node ends.
-        """
-        [service] = [service for service in self.services if service.srv_type is ChangeState]
-        change_state = service.callback
-
-        def on_change_state(
-            request: ChangeState.Request, response: ChangeState.Response
-        ) -> ChangeState.Response:
-            try:
-                return change_state(request, response)
-            except RuntimeError:  # the base of RCLError, which rclpy keeps to itself
-                wanted = request.transition.label or request.transition.id
-                self.get_logger().warning(
-                    f"lifecycle transition {wanted} was refused: this state does not allow it"
-                )
-                response.success = False
-                return response
-
-        service.callback = on_change_state
-
-    def _on_autostart(self) -> None:
-        self.destroy_timer(self._autostart)
-        if self.trigger_configure() is TransitionCallbackReturn.SUCCESS:
-            self.trigger_activate()
+        self._latched_subscriptions = []
+        super()._release()
 
     def _load_model(self) -> bool:
         """Load on the engine's thread; keep saying how far it is. False if it failed."""
@@ -283,13 +190,16 @@ class DialogueNode(LifecycleNode):
         next_diagnostics = started
         while not _is_done(future, LOAD_POLL_S):
             if not self.context.ok():
+                self._load_share = None
                 return False
             if share - reported >= LOAD_REPORT_STEP:
                 reported = share
                 self.get_logger().info(f"loading the model: {share:.0%}")
             if time.monotonic() >= next_diagnostics:
                 next_diagnostics += DIAGNOSTICS_PERIOD_S
-                self._publish_diagnostics(load_share=share)
+                self._load_share = share
+                self._publish_diagnostics()
+        self._load_share = None
         error = future.exception()
         if error is not None:
             self.get_logger().error(f"no model: {error}. Prepared words take its place.")
@@ -300,35 +210,22 @@ class DialogueNode(LifecycleNode):
         )
         return True
 
-    def _advertise(self, kind: type, topic: str, profile: QoSProfile) -> LifecyclePublisher:
-        publisher = self.create_lifecycle_publisher(kind, topic, profile)
-        self._managed_publishers.append(publisher)
-        return publisher
-
     # --- messages in -----------------------------------------------------------------------------
 
-    def _subscribe(
+    def _serve(
         self,
         kind: type,
         topic: str,
         serve: Callable[[Any, DialogueSession], None],
         profile: QoSProfile,
     ) -> Subscription:
-        """Subscribe so that nothing is served while inactive, and no message can kill the node."""
+        """Subscribe with a function that is given the session."""
 
         def on_message(msg: Any) -> None:
-            session = self._session
-            if session is None:
-                self._note_problems([f"a message on {topic} was refused: the node is not active"])
-                return
-            try:
-                serve(msg, session)
-            except MedbotError as error:
-                self._note_problems([str(error)])
-            except Exception as error:  # a message is a stranger's: log what it broke, and go on
-                self._note_problems([f"a message on {topic} could not be served: {error!r}"])
+            assert self._session is not None
+            serve(msg, self._session)
 
-        return self.create_subscription(kind, topic, on_message, profile)
+        return self._subscribe(kind, topic, on_message, profile)
 
     def _subscribe_latched(self) -> None:
         for subscription in self._latched_subscriptions:
@@ -336,8 +233,8 @@ class DialogueNode(LifecycleNode):
         self._latched_subscriptions = [
             # Where both have come, the executor takes them in this order: a task must not be
             # greeted for before it is known that the robot is still on its way.
-            self._subscribe(RobotContextMsg, "robot_context", self._on_context, qos.LATCHED),
-            self._subscribe(DeliveryTaskMsg, "delivery_task", self._on_task, qos.LATCHED),
+            self._serve(RobotContextMsg, "robot_context", self._on_context, qos.LATCHED),
+            self._serve(DeliveryTaskMsg, "delivery_task", self._on_task, qos.LATCHED),
         ]
 
     def _on_task(self, msg: DeliveryTaskMsg, session: DialogueSession) -> None:
@@ -364,15 +261,22 @@ class DialogueNode(LifecycleNode):
         session.identity_scanned(scan)
 
     def _on_speech(self, msg: SpeechMsg, session: DialogueSession) -> None:
-        if msg.is_partial:
-            return
         problems: list[str] = []
         utterance = conversions.utterance_from_msg(msg, time.monotonic(), problems)
+        self._caption_heard(utterance, is_final=not msg.is_partial)
+        if msg.is_partial:
+            if msg.is_likely_end:
+                session.foresee(utterance)
+            else:
+                session.goes_on()
+            return
         self._hear(utterance, session, problems)
 
     def _on_speech_text(self, msg: String, session: DialogueSession) -> None:
         text = neutralise(msg.data, conversions.MAX_SPEECH_CHARS)
-        self._hear(Utterance(text=text, received_s=time.monotonic()), session, [])
+        utterance = Utterance(text=text, received_s=time.monotonic())
+        self._caption_heard(utterance, is_final=True)
+        self._hear(utterance, session, [])
 
     def _hear(self, utterance: Utterance, session: DialogueSession, problems: list[str]) -> None:
         length, longest = len(utterance.text), self._settings["max_utterance_chars"]
@@ -385,6 +289,18 @@ class DialogueNode(LifecycleNode):
             )
         self._note_problems(problems)
         session.heard(utterance)
+
+    def _on_speaking(self, msg: SpeakingMsg, session: DialogueSession) -> None:
+        session.voice("robot", is_active=msg.is_speaking)
+        if not msg.is_speaking and msg.reply_id and not msg.is_complete:
+            session.heard_only(msg.reply_id, msg.heard)
+
+    def _on_voice(self, msg: VoiceActivityMsg, session: DialogueSession) -> None:
+        ends = (VoiceActivityMsg.STATE_NOTHING, VoiceActivityMsg.STATE_DONE)
+        if msg.state == VoiceActivityMsg.STATE_WORDS:
+            session.interrupt()
+        elif msg.state == VoiceActivityMsg.STATE_VOICE or msg.state in ends:
+            session.voice("person", is_active=msg.state not in ends)
 
     def _on_alert_ack(self, msg: AlertAckMsg, session: DialogueSession) -> None:
         for alert in session.acknowledge(msg.alert_id):
@@ -414,7 +330,7 @@ class DialogueNode(LifecycleNode):
         return response
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        result = self._settings.check(changes)
+        result = super()._on_parameters(changes)
         if not result.successful or self._worker is None:
             return result
         values = {change.name: change.value for change in changes}
@@ -443,6 +359,37 @@ class DialogueNode(LifecycleNode):
             self._responses.publish(conversions.response_to_msg(chunk, self._now()))
             if chunk.text:
                 self._response_texts.publish(String(data=chunk.text))
+                self._caption(
+                    CaptionMsg.SPEAKER_ROBOT,
+                    f"{chunk.reply_id}/{chunk.sequence}",
+                    chunk.text,
+                    str(chunk.language),
+                    is_final=True,
+                )
+
+    def _caption_heard(self, utterance: Utterance, *, is_final: bool) -> None:
+        if utterance.text:
+            self._caption(
+                CaptionMsg.SPEAKER_PERSON,
+                utterance.utterance_id,
+                utterance.text,
+                str(utterance.language or ""),
+                is_final=is_final,
+            )
+
+    def _caption(
+        self, speaker: str, caption_id: str, text: str, language: str, *, is_final: bool
+    ) -> None:
+        """Publish a line for the robot's screen."""
+        msg = CaptionMsg(
+            speaker=speaker,
+            caption_id=caption_id,
+            text=text,
+            language=language,
+            is_final=is_final,
+        )
+        msg.header.stamp = self._now()
+        self._captions.publish(msg)
 
     def on_alert(self, alert: Alert) -> None:
         """Publish an alert for the first time."""
@@ -481,47 +428,17 @@ class DialogueNode(LifecycleNode):
             for alert in session.open_alerts:
                 if self._alert_times.get(alert.alert_id, (None, math.inf, 0))[1] <= due:
                     self._publish_alert(alert)
-        if self._unlogged_problems:
-            self.get_logger().warning(f"{self._unlogged_problems} more wrong messages came in")
-        self._logged_problems.clear()
-        self._unlogged_problems = 0
-        self._publish_diagnostics()
+        super()._on_tick()
 
-    def _publish_diagnostics(self, load_share: float | None = None) -> None:
-        problem = self._problem if time.monotonic() - self._problem_at < PROBLEM_SHOWN_S else ""
-        array = dialogue_diagnostics(
+    def _diagnose(self) -> DiagnosticArray:
+        return dialogue_diagnostics(
             self.get_fully_qualified_name(),
             worker=self._worker,
             session=self._session,
-            load_share=load_share,
-            problem=problem,
+            load_share=self._load_share,
+            problem=self._recent_problem,
             resources=self._resources,
         )
-        array.header.stamp = self._now()
-        self._diagnostics.publish(array)
-
-    def _note_problems(self, problems: list[str]) -> None:
-        for problem in problems:
-            self._problem, self._problem_at = problem, time.monotonic()
-            # At 200 bad messages a second the log must stay readable.
-            logged = self._logged_problems
-            if problem in logged or len(logged) >= MAX_PROBLEM_LINES:
-                self._unlogged_problems += 1
-            else:
-                logged.add(problem)
-                self.get_logger().warning(problem)
-
-    def _now(self) -> Time:
-        return self.get_clock().now().to_msg()
-
-    @contextlib.contextmanager
-    def _context_may_end(self) -> Any:
-        """Publishing races with Ctrl-C: what fails because ROS is gone is not an error."""
-        try:
-            yield
-        except Exception:
-            if self.context.ok():
-                raise
 
 
 def _is_done(future: Future[None], timeout_s: float) -> bool:
@@ -532,40 +449,9 @@ def _is_done(future: Future[None], timeout_s: float) -> bool:
     return True
 
 
-def _stop(signum: int, frame: object) -> None:
-    # Once is enough: a second one would break off the freeing, which has its own time-outs.
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def main(args: list[str] | None = None) -> int:
     """Run the node until Ctrl-C or SIGTERM."""
-    # ROS's own handlers end the context at once, and with it the chance to publish a reply's last
-    # chunk.
-    try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # wrong ROS arguments, no such parameter file
-        print(f"dialogue_node: {error}", file=sys.stderr)
-        return 2
-    for number in STOP_SIGNALS:
-        signal.signal(number, _stop)
-    node = None
-    try:
-        node = DialogueNode()
-        log_to_ros(node.get_logger())
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except MedbotError as error:
-        print(f"dialogue_node: {error}", file=sys.stderr)
-        return 2
-    finally:
-        if node is not None:
-            node.close()
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run_node(DialogueNode, "dialogue_node", args)
 
 
 if __name__ == "__main__":

@@ -43,19 +43,25 @@ _NUMERAL = "零〇○一二三四五六七八九两俩仨壹贰叁肆伍陆柒�
 _COUNTED = (
     "颗|粒|片|锭|枚|丸|毫克|公克|微克|毫升|公升|公斤|公分|克|升|斤|单位|国际单位|次|天|日|周|星期|礼拜|"
     "个|月|年|岁|小时|钟头|分钟|点|分|秒|度|针|剂|包|袋|瓶|罐|盒|排|滴|喷|吸|口|匙|汤匙|茶匙|杯|支|条|管|"
-    "倍|成|贴|张|下|位|种|样|餐|顿|回|号|床|楼|毫|mg|ml|mcg|cc|g|iu|%"
+    "倍|成|贴|张|下|位|种|样|餐|顿|回|号|床|楼|毫|西西|mg|ml|mcg|cc|g|iu|%"
 )
 _NOT_NUMBERS = (
     r"万一|千万(?!颗|粒|片|单位)|十分(?!钟)|一下|一点(?!半|钟|\d)|一种|一样|一次性|一天到晚|三不五时"
     "|一个人|一口气|一位|一日游|百分|千方百计"
 )
+_CLOCK_AND_COUNT = re.compile(
+    rf"((?:早上|上午|中午|下午|傍晚|晚上|夜里|凌晨|今晚|明早|每[天晚早])[{_NUMERAL}]+点)"
+    r"(?=[一两二三四](?:颗|粒|片|锭|包|支|滴|喷|次))"
+)
+"""早上八点一颗 is one at eight, and no 8.1."""
 _HALF_AFTER = re.compile(rf"([{_NUMERAL}]+|\d+(?:\.\d+)?)(?!点)({_COUNTED})半(?!夜|天前|身|路)")
 _HALF = re.compile(
     r"半(?=(?:颗|粒|片|锭|包|瓶|杯|匙|支|倍|小时|个小时|钟头|天|日|年|个月|个|滴|贴)(?!夜))"
 )
 _HALF_AND = re.compile(rf"([{_NUMERAL}]+|\d+)又半")
 _CHINESE_NUMBER = re.compile(
-    rf"(?!{_NOT_NUMBERS})(?<![第星期礼拜周初])([{_NUMERAL}]+(?:点[零〇一二三四五六七八九]+)?)"
+    rf"(?!{_NOT_NUMBERS})(?!零点[零一二三四五六七八九])(?<![第星期礼拜周初])"
+    rf"([{_NUMERAL}]+(?:点[零〇一二三四五六七八九]+)?)"
     rf"(?=几?多?(?:{_COUNTED}))"
     rf"|((?:[一二两三四五六七八九]?[十百]|[一二两三四五六七八九]千)[{_NUMERAL}]*"
     r"(?:点[零〇一二三四五六七八九]+)?)(?!分(?!钟)|足|全|字|货|姓|计)"
@@ -171,6 +177,8 @@ def chinese_value(numeral: str) -> float | None:
 def _chinese_digits(text: str) -> str:
     text = re.sub(rf"([{_NUMERAL}]+)度([一二三四五六七八九半])(?![十百])", _degrees, text)
     text = re.sub(r"(\d+)度([一二三四五六七八九])(?![十百])", _degrees, text)
+
+    text = _CLOCK_AND_COUNT.sub(r"\1,", text)
 
     def value_of(match: re.Match[str]) -> str:
         numeral = next(group for group in match.groups() if group)

@@ -21,6 +21,7 @@ from .layout import Layout
 from .layout import find_layout
 from .plan import make_plan
 from .steps import Say
+from .training import make_training_plan
 
 EXIT_PROBLEM = 2
 EXIT_INTERRUPTED = 130
@@ -34,12 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         layout = find_layout(options.ros)
         if options.command == "run":
             return _run(layout, options.program)
-        return _set_up(layout)
+        is_training = options.command == "setup-training"
+        return _set_up(layout, is_training)
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return EXIT_PROBLEM
     except KeyboardInterrupt:
-        print("setup: interrupted; `make setup` goes on from here", file=sys.stderr)
+        print("setup: interrupted; the same command goes on from here", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
@@ -52,18 +54,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("setup", help="do every step of the set-up that is not done yet")
+    commands.add_parser(
+        "setup-training", help="the same for training, which has an environment of its own"
+    )
     run = commands.add_parser("run", help="run a program in the environment that the set-up made")
     run.add_argument("program", nargs="+", help="the program and its arguments, after --")
     return parser
 
 
-def _set_up(layout: Layout) -> int:
+def _set_up(layout: Layout, is_training: bool) -> int:
     started_s = time.monotonic()
 
     def say(line: str) -> None:
         print(f"[{time.monotonic() - started_s:4.0f} s] {line}", flush=True)
 
     with _only_one(layout, say):
+        if is_training:
+            plan = make_training_plan(layout)
+            plan.run(say)
+            say(f"ready: {plan.layout.venv.name}/bin/medbot-train")
+            return 0
         make_plan(layout).run(say)
     say(f"ready: {layout.venv.name}/bin/medbot, ROS 2 {layout.distro}")
     return 0

@@ -27,12 +27,14 @@ class Layout:
         distro: Name of the ROS 2 distribution, e.g. "jazzy".
         sourced: ROS 2 is installed on this machine and sourced; False: it comes as wheels.
         home: Cache that all clones of the project share.
+        voice: What it hears and speaks with is installed too.
     """
 
     root: Path
     distro: str
     sourced: bool
     home: Path
+    voice: bool = True
 
     @property
     def venv(self) -> Path:
@@ -80,16 +82,17 @@ def find_layout(ros: str = "", root: Path = ROOT) -> Layout:
         root: The repository.
 
     Raises SetupError if there are no wheels of that distribution, or if the folder can't be built
-    in.
+    in. MEDBOT_VOICE=0 leaves voice out.
     """
     if any(character.isspace() for character in str(root)):
         raise SetupError(f"ROS 2 can't be built below a path with spaces: move '{root}' elsewhere")
     if ros and ros not in WHEEL_DISTROS:
         raise SetupError(f"no wheels of ROS 2 '{ros}': choose one of {', '.join(WHEEL_DISTROS)}")
     home = Path(os.environ.get("MEDBOT_HOME") or Path.home() / ".cache" / "medbot").expanduser()
+    voice = os.environ.get("MEDBOT_VOICE", "").strip() != "0"
     # Within the project's own environment ROS_DISTRO is set too: there the wheels are meant.
     own = os.environ.get("MEDBOT_ROS_WHEELS", "")
     distro = os.environ.get("ROS_DISTRO", "")
     if not ros and distro and not own:
-        return Layout(root, distro, sourced=True, home=home)
-    return Layout(root, ros or own or DEFAULT_DISTRO, sourced=False, home=home)
+        return Layout(root, distro, sourced=True, home=home, voice=voice)
+    return Layout(root, ros or own or DEFAULT_DISTRO, sourced=False, home=home, voice=voice)

@@ -5,6 +5,9 @@ out here are what only other programs use (llama.cpp's common library for its co
 and the vision library). By default llama.cpp is compiled for exactly the processor that it is
 built on, and such a wheel dies with an illegal instruction on a lesser one. So each kept wheel
 lies in a folder named after everything that made it.
+
+The source also has llama.cpp's own converters, which write a trained model as GGUF, and the wheel
+does not: they are kept too, out of the same source.
 """
 
 from __future__ import annotations
@@ -32,6 +35,11 @@ _DEFINES = ("LLAMA_BUILD_COMMON=OFF", "LLAVA_BUILD=OFF")
 """How this build differs from the plain one; a part of the kept wheel's name."""
 _BUILD_VARIABLES = ("CMAKE_ARGS", "CC", "CXX", "CFLAGS", "CXXFLAGS", "CUDACXX", "CUDAARCHS")
 _DIGITS_OF_KEY = 12
+_CONVERTERS = (
+    *("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion"),
+    *("gguf-py", "LICENSE"),
+)
+"""What is kept of vendor/llama.cpp; with the licence under which it is passed on."""
 
 
 def kept_wheel_folder(layout: Layout) -> Path:
@@ -64,6 +72,34 @@ def find_kept_wheel(layout: Layout) -> Path | None:
     return next(iter(kept_wheel_folder(layout).glob("*.whl")), None)
 
 
+def converters_folder(layout: Layout) -> Path:
+    """Where llama.cpp's converters are kept, named after version and sha256 of their source."""
+    pin = layout.requirements("llama")
+    found = re.search(r"sha256:([0-9a-f]{64})", pin.read_text())
+    if found is None:
+        raise SetupError(f"{pin} does not pin a sha256")
+    name = f"llama_cpp_python-{_pinned_version(pin)}-{found[1][:_DIGITS_OF_KEY]}"
+    return layout.home / "converters" / name
+
+
+def keep_converters(layout: Layout, python: Path) -> Path:
+    """Fetch the source for its converters unless they are there; their folder.
+
+    Raises SetupError.
+    """
+    folder = converters_folder(layout)
+    if folder.is_dir():
+        return folder
+    wheel = kept_wheel_folder(layout)
+    wheel.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(wheel.with_name(f"{wheel.name}.lock")):
+        if not folder.is_dir():
+            work = wheel.with_name(f"{wheel.name}.build")
+            _fetch_source(layout, python, work)
+            shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
 def build_wheel(layout: Layout, python: Path) -> Path:
     """Build the wheel unless it is there; its path.
 
@@ -87,16 +123,12 @@ def build_wheel(layout: Layout, python: Path) -> Path:
     return wheel
 
 
-def _build(layout: Layout, python: Path, work: Path) -> None:
+def _fetch_source(layout: Layout, python: Path, work: Path) -> list[str | Path]:
+    """Unpack the source in a folder, and keep the converters; gives the pip that can build it."""
     tools = work / "tools"
-    tools_python = tools / "bin" / "python"
     pip: list[str | Path] = [
-        tools_python,
-        "-I",
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "--no-input",
+        *(tools / "bin" / "python", "-I", "-m", "pip"),
+        *("--disable-pip-version-check", "--no-input"),
     ]
     ready = work / "ready"
     if not ready.exists():
@@ -125,6 +157,33 @@ def _build(layout: Layout, python: Path, work: Path) -> None:
         )
         _unpack(next(work.glob("*.tar.gz")), work / "source")
         ready.touch()
+    _copy_converters(work / "source", converters_folder(layout))
+    return pip
+
+
+def _copy_converters(source: Path, folder: Path) -> None:
+    if folder.is_dir():
+        return
+    unfinished = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    for name in _CONVERTERS:
+        original = source / "vendor" / "llama.cpp" / name
+        if original.is_dir():
+            shutil.copytree(original, unfinished / name)
+        elif original.is_file():
+            shutil.copy2(original, unfinished / name)
+        else:
+            raise SetupError(
+                f"the pinned llama-cpp-python has no {name} any more: adapt "
+                "tools/bootstrap/llama_wheel.py and training/medbot_training/export/converter.py"
+            )
+    unfinished.replace(folder)
+
+
+def _build(layout: Layout, python: Path, work: Path) -> None:
+    tools = work / "tools"
+    pip = _fetch_source(layout, python, work)
     shutil.rmtree(work / "wheel", ignore_errors=True)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     run_logged(

