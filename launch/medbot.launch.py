@@ -1,4 +1,4 @@
-"""Start the robot's dialogue: `ros2 launch medbot_llm medbot.launch.py`.
+"""Start the robot's dialogue and its voice: `ros2 launch medbot_llm medbot.launch.py`.
 
 `--show-args` lists the arguments. Parameters come from a file, one for each kind of machine (see
 config/). An argument that is left empty leaves the file's value alone, so that one parameter can
@@ -21,13 +21,22 @@ from launch_ros.substitutions import FindPackageShare
 PACKAGE = "medbot_llm"
 DEFAULT_PARAMS_FILE = "cpu-2core.yaml"
 
-PARAMETER_OF_ARGUMENT = {
-    "model": "model",
-    "adapter": "adapter",
-    "scene": "default_scene",
-    "language": "default_language",
+PARAMETERS_OF_ARGUMENTS = {
+    "dialogue_node": {
+        "model": "model",
+        "adapter": "adapter",
+        "scene": "default_scene",
+        "language": "default_language",
+    },
+    "listener_node": {"microphone": "device", "language": "language"},
+    "speaker_node": {
+        "loudspeaker": "device",
+        "scene": "default_scene",
+        "language": "default_language",
+    },
 }
-"""Argument -> the parameter that it overrides where it is not empty."""
+"""Node -> argument -> the parameter that it overrides where it is not empty."""
+VOICE_NODES = ("listener_node", "speaker_node")
 
 SIGTERM_TIMEOUT_S = "20"
 """Ctrl-C lets the node publish the end of the running reply and free the model; launch's own 5 s
@@ -73,6 +82,22 @@ ARGUMENTS = (
         description="Language until a task or a speaker brings another. Empty: as the file says.",
     ),
     DeclareLaunchArgument(
+        "voice",
+        default_value="true",
+        choices=["true", "false"],
+        description="Listen and speak; false: text only, over the topics.",
+    ),
+    DeclareLaunchArgument(
+        "microphone",
+        default_value="",
+        description="Microphone: index, name, or part of a name. Empty: as the file says.",
+    ),
+    DeclareLaunchArgument(
+        "loudspeaker",
+        default_value="",
+        description="Loudspeaker: index, name, or part of a name. Empty: as the file says.",
+    ),
+    DeclareLaunchArgument(
         "autostart",
         default_value="true",
         choices=["true", "false"],
@@ -101,26 +126,31 @@ def make_nodes(context: LaunchContext) -> list[LifecycleNode]:
     params_file = Path(given["params_file"]).expanduser()
     if not params_file.is_file():
         raise RuntimeError(f"params_file: there is no file {params_file}")
+    names = [name for name in PARAMETERS_OF_ARGUMENTS if name not in VOICE_NODES]
+    if given["voice"] == "true":
+        names += VOICE_NODES
+    return [_node(name, given, params_file) for name in names]
+
+
+def _node(name: str, given: dict[str, str], params_file: Path) -> LifecycleNode:
     overrides = {
         # Typed, or launch would read a model's name by the rules of YAML.
         parameter: ParameterValue(given[argument], value_type=str)
-        for argument, parameter in PARAMETER_OF_ARGUMENT.items()
+        for argument, parameter in PARAMETERS_OF_ARGUMENTS[name].items()
         if given[argument]
     }
     overrides["autostart"] = given["autostart"] == "true"
-    return [
-        LifecycleNode(
-            package=PACKAGE,
-            executable="dialogue_node",
-            name="dialogue_node",
-            namespace=given["namespace"],
-            parameters=[str(params_file), overrides],
-            ros_arguments=["--log-level", given["log_level"]],
-            output="screen",
-            sigterm_timeout=SIGTERM_TIMEOUT_S,
-            additional_env=spin_environment(),
-        )
-    ]
+    return LifecycleNode(
+        package=PACKAGE,
+        executable=name,
+        name=name,
+        namespace=given["namespace"],
+        parameters=[str(params_file), overrides],
+        ros_arguments=["--log-level", given["log_level"]],
+        output="screen",
+        sigterm_timeout=SIGTERM_TIMEOUT_S,
+        additional_env=spin_environment(),
+    )
 
 
 def spin_environment() -> dict[str, str]:

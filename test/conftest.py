@@ -25,3 +25,19 @@ def small_model() -> Path:
     from medbot_llm.models.store import ModelStore
 
     return ModelStore().ensure("qwen2.5-coder-0.5b-instruct-q4_k_m").main
+
+
+@pytest.fixture(scope="session")
+def whisper_model() -> Path:
+    """The folder of a real speech recogniser for faster-whisper; fetched once."""
+    from medbot_llm.models.store import ModelStore
+
+    return ModelStore().ensure("whisper-base").directory
+
+
+@pytest.fixture(scope="session")
+def kokoro_model() -> Path:
+    """The folder of a real voice: the ONNX file, vocab.json and voices/*.bin; fetched once."""
+    from medbot_llm.models.store import ModelStore
+
+    return ModelStore().ensure("kokoro-82m-v1.0-int8").directory

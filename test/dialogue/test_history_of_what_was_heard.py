@@ -126,3 +126,51 @@ def test_what_was_said_in_another_language_is_left_out_of_the_prompt() -> None:
     history.hear("什麼時候？", ZH)
     assert history.turns(ZH) == [(USER, "什麼時候？")]
     assert len(history) == 5
+
+
+def test_of_a_reply_whose_voice_was_cut_only_what_was_heard_stays() -> None:
+    history = History()
+    history.hear("How often?", EN)
+    history.speak("Once a day.", EN, "r1")
+    history.speak("After breakfast, with water.", EN, "r1")
+    history.heard_only("r1", "Once a day. After")
+    history.hear("And when?", EN)
+    assert history.turns(EN) == [
+        (USER, "How often?"),
+        (ROBOT, f"Once a day. After{INTERRUPTED_MARK}"),
+        (USER, "And when?"),
+    ]
+
+
+def test_an_earlier_reply_in_the_same_turn_is_not_cut() -> None:
+    history = History()
+    history.speak("您好。", ZH, "r1")
+    history.speak("這是您的藥。", ZH, "r2")
+    history.speak("每天一次。", ZH, "r2")
+    history.heard_only("r2", "這是您")
+    assert history.turns(ZH) == [(ROBOT, f"您好。這是您{INTERRUPTED_MARK}")]
+
+
+def test_a_reply_of_which_nothing_was_heard_is_forgotten() -> None:
+    history = History()
+    history.hear("How often?", EN)
+    history.speak("Once a day.", EN, "r1")
+    history.heard_only("r1", "")
+    assert history.turns(EN) == [(USER, "How often?")]
+
+
+def test_a_reply_that_is_not_there_cuts_nothing() -> None:
+    history = History()
+    history.speak("Once a day.", EN, "r1")
+    for reply_id in ("r0", ""):
+        history.heard_only(reply_id, "")
+    assert history.turns(EN) == [(ROBOT, "Once a day.")]
+
+
+def test_a_long_turn_is_cut_at_the_right_place() -> None:
+    history = History()
+    history.speak("一" * (MAX_TURN_CHARS - 2), ZH, "r1")
+    history.speak("二三四五", ZH, "r2")
+    history.heard_only("r2", "二三")
+    [(_, text)] = history.turns(ZH)
+    assert text.endswith(f"一二三{INTERRUPTED_MARK}")

@@ -27,6 +27,7 @@ from medbot_llm.domain import SpeakerRole
 from medbot_llm.domain import Stage
 from medbot_llm.domain import TripStage
 from medbot_llm.domain import Utterance
+from medbot_llm.safety.base import TriageResult
 
 EN, ZH_HANT, ZH_HANS = Language.EN, Language.ZH_HANT, Language.ZH_HANS
 AMLODIPINE = Medication(
@@ -425,3 +426,34 @@ def test_the_emergency_number_of_the_region_is_told_to_anyone() -> None:
     policy = new_policy()
     policy.on_task(delivery(AMLODIPINE, scene=Scene.HOME))
     assert "119" in words(ask(policy, "救護車怎麼叫？", ZH_HANT))
+
+
+@pytest.mark.parametrize(
+    ("language", "said", "told"),
+    [
+        (ZH_HANT, "脈優什麼時候吃", "我聽到的是「脈優」。"),
+        (ZH_HANS, "脉优什么时候吃", "我听到的是“脈優”。"),
+        (EN, "when do I take norvasc", 'I heard "脈優".'),
+    ],
+)
+def test_a_medicine_guessed_from_its_sound_is_said_back(
+    language: Language, said: str, told: str
+) -> None:
+    policy = opened(AMLODIPINE, language=language)
+    utterance = Utterance(said, language, guessed=("脈優",))
+    plan = policy.on_utterance(utterance, language, TriageResult())
+    assert plan.opening == (told,)
+
+
+def test_a_guess_is_not_said_back_before_the_scan() -> None:
+    policy = new_policy()
+    policy.on_task(delivery(AMLODIPINE))
+    utterance = Utterance("脈優什麼時候吃", ZH_HANT, guessed=("脈優",))
+    assert policy.on_utterance(utterance, ZH_HANT, TriageResult()).opening == ()
+
+
+def test_an_emergency_says_nothing_back_first() -> None:
+    policy = opened(AMLODIPINE)
+    utterance = Utterance("I took forty norvasc", EN, guessed=("norvasc",))
+    danger = TriageResult(Severity.EMERGENCY, "overdose", "forty tablets")
+    assert policy.on_utterance(utterance, EN, danger).opening == ()

@@ -29,6 +29,7 @@ from medbot_llm.engines.scripted import Failure
 from medbot_llm.engines.scripted import Script
 from medbot_llm.engines.worker import Timeouts
 from medbot_llm.safety.base import Brief
+from medbot_llm.safety.base import NoVerifier
 from medbot_llm.safety.base import Verdict
 
 ANSWER, FALLBACK = ReplyKind.ANSWER, ReplyKind.FALLBACK
@@ -168,7 +169,7 @@ def test_a_model_that_ignores_the_cancel_holds_no_reply_back(
         release.set()
 
 
-class RuleBook:
+class RuleBook(NoVerifier):
     """Blocks each sentence with a given word; may break instead."""
 
     name = "rule book"

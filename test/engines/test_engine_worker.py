@@ -607,3 +607,166 @@ def test_a_token_that_is_set_from_many_threads_calls_back_once() -> None:
         for thread in threads:
             thread.join()
         assert called == [1]
+
+
+def test_a_foreseen_reply_is_there_when_it_is_asked_for() -> None:
+    engine = RecordingEngine()
+    with worker_of(engine) as worker:
+        worker.foresee((SYSTEM, HELLO), Sampling())
+        wait_until(lambda: len(engine.named("piece")) == 3)
+        pieces, _ = start(worker)
+        assert "".join(pieces) == "Good morning."
+        assert engine.named("stream") == [(SYSTEM, HELLO)]
+
+
+def test_a_foreseen_reply_may_be_asked_for_while_it_waits_or_runs() -> None:
+    engine = RecordingEngine()
+    with worker_of(engine) as worker:
+        busy = engine.hold("prefill")
+        worker.prefill((SYSTEM,))
+        assert busy.reached.wait(WAIT_S)
+        worker.foresee((SYSTEM, HELLO), Sampling())
+        pieces, _ = start(worker)
+        busy.go_on.set()
+        assert "".join(pieces) == "Good morning."
+        step = engine.hold("piece")
+        worker.foresee((SYSTEM, HELLO), Sampling())
+        assert step.reached.wait(WAIT_S)
+        pieces, _ = start(worker)
+        step.go_on.set()
+        assert "".join(pieces) == "Good morning."
+        assert len(engine.named("stream")) == 2
+
+
+@pytest.mark.parametrize("asks", ["other words", "other sampling", "prefill", "adapter"])
+def test_whatever_else_is_asked_for_ends_a_foreseen_reply(asks: str) -> None:
+    engine = RecordingEngine()
+    with worker_of(engine) as worker:
+        step = engine.hold("piece")
+        worker.foresee((SYSTEM, HELLO), Sampling())
+        assert step.reached.wait(WAIT_S)
+        del engine.steps["piece"]
+        if asks == "prefill":
+            worker.prefill((OTHER,))
+            wait_until(lambda: engine.named("prefill"))
+        elif asks == "adapter":
+            worker.set_adapter("good", 1.0).result(WAIT_S)
+        elif asks == "other sampling":
+            stream = worker.stream((SYSTEM, HELLO), Sampling(max_tokens=7), CancelToken())
+            assert "".join(stream) == "Good morning."
+        else:
+            assert "".join(start(worker, SYSTEM, OTHER)[0]) == "Good morning."
+        # It did not come to its end, and is not taken for the answer later.
+        begun = len(engine.named("stream"))
+        assert "".join(start(worker)[0]) == "Good morning."
+        assert len(engine.named("stream")) == begun + 1
+
+
+def test_a_foreseen_reply_goes_on_only_when_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker_module, "FORESEEN_PIECES", 1)
+    engine = RecordingEngine()
+    with worker_of(engine) as worker:
+        worker.foresee((SYSTEM, HELLO), Sampling())
+        wait_until(lambda: len(engine.named("piece")) == 1)
+        time.sleep(0.1)
+        assert len(engine.named("piece")) == 1
+        pieces, _ = start(worker)
+        assert "".join(pieces) == "Good morning."
+
+
+def test_a_foreseen_reply_that_nobody_asks_for_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker_module, "FORESEEN_PIECES", 0)
+    monkeypatch.setattr(worker_module, "FORESEEN_FOR_S", 0.1)
+    engine = RecordingEngine()
+    with worker_of(engine) as worker:
+        worker.foresee((SYSTEM, HELLO), Sampling())
+        wait_until(lambda: engine.named("stream") and not worker.is_working)
+        assert engine.named("piece") == []
+        assert "".join(start(worker)[0]) == "Good morning."
+        assert len(engine.named("stream")) == 2
+
+
+def test_a_taken_reply_ends_by_the_cancel_of_who_took_it() -> None:
+    engine = RecordingEngine()
+    with worker_of(engine) as worker:
+        step = engine.hold("piece")
+        worker.foresee((SYSTEM, HELLO), Sampling())
+        assert step.reached.wait(WAIT_S)
+        pieces, cancel = start(worker)
+        cancel.cancel()
+        assert "".join(pieces) == ""
+        wait_until(lambda: not worker.is_working)
+        assert len(engine.named("piece")) == 1
+        assert worker.status is ModelStatus.READY
+
+
+def test_an_error_of_a_foreseen_reply_comes_out_where_it_is_asked_for() -> None:
+    engine = RecordingEngine()
+    engine.error = EngineError("out of luck")
+    with worker_of(engine) as worker:
+        worker.foresee((SYSTEM, HELLO), Sampling())
+        wait_until(lambda: worker.last_error)
+        with pytest.raises(EngineError, match="out of luck"):
+            list(start(worker)[0])
+
+
+def test_nothing_is_foreseen_before_a_model_is_loaded() -> None:
+    engine = RecordingEngine()
+    with worker_of(engine, loaded=False) as worker:
+        worker.foresee((SYSTEM, HELLO), Sampling())
+        worker.load(lambda share: None).result(WAIT_S)
+        assert engine.named("stream") == []
+
+
+def test_a_held_worker_stands_still_until_it_may_go_on() -> None:
+    engine = RecordingEngine()
+    with worker_of(engine) as worker:
+        step = engine.hold("stream")
+        pieces, _ = start(worker)
+        assert step.reached.wait(WAIT_S)
+        worker.hold(WAIT_S)
+        step.go_on.set()
+        assert next(pieces) == "Good"
+        time.sleep(0.1)
+        assert engine.named("piece") == []
+        worker.go_on()
+        assert "".join(pieces) == " morning."
+
+
+@pytest.mark.parametrize("wakes", ["time", "cancel", "request"])
+def test_a_hold_ends_by_itself_or_with_what_it_holds(wakes: str) -> None:
+    engine = RecordingEngine()
+    with worker_of(
+        engine, timeouts=Timeouts(WAIT_S, 1.0) if wakes == "time" else PATIENT
+    ) as worker:
+        step = engine.hold("stream")
+        pieces, cancel = start(worker)
+        assert step.reached.wait(WAIT_S)
+        worker.hold(WAIT_S)
+        step.go_on.set()
+        assert next(pieces) == "Good"
+        if wakes == "time":
+            assert "".join(pieces) == " morning."
+            return
+        cancel.cancel()
+        if wakes == "request":
+            assert "".join(start(worker, SYSTEM, OTHER)[0]) == "Good morning."
+        wait_until(lambda: not worker.is_working)
+
+
+def test_a_prefill_waits_for_the_hold_and_gives_way_to_a_request() -> None:
+    engine = RecordingEngine()
+    with worker_of(engine) as worker:
+        worker.hold(WAIT_S)
+        worker.prefill((SYSTEM,))
+        time.sleep(0.1)
+        assert engine.named("prefill") == []
+        worker.go_on()
+        wait_until(lambda: engine.named("prefill") == [(SYSTEM,)])
+        worker.hold(WAIT_S)
+        worker.prefill((SYSTEM, HELLO))
+        assert "".join(start(worker, OTHER)[0]) == "Good morning."

@@ -781,6 +781,29 @@ def test_an_adapter_that_does_not_fit_is_refused_and_the_former_one_stays(
     assert (adapting.info(), say(adapting, SYSTEM, QUESTION)) == before
 
 
+def test_an_adapter_named_as_model_is_loaded_beside_its_base(
+    small_model: Path, tmp_path: Path
+) -> None:
+    strong = write_adapter(tmp_path / "strong.gguf", b_scale=5.0)
+    places = {"base": small_model, "ward": strong}
+
+    def parts(name: str) -> tuple[str, str]:
+        return ("base", name) if name == "ward" else (name, "")
+
+    engine = LlamaCppEngine(LlamaCppOptions("ward", n_ctx=256), places.__getitem__, parts)
+    try:
+        engine.load(lambda _: None)
+        assert (engine.info().model, engine.info().adapter) == ("base", "ward x 1")
+        # Setting no other adapter leaves the one that the name brings; its scale can be changed.
+        engine.set_adapter("", 0.5)
+        assert engine.info().adapter == "ward x 0.5"
+    finally:
+        engine.close()
+    both = LlamaCppOptions("ward", adapter="ward", n_ctx=256)
+    with pytest.raises(ModelLoadError, match="is an adapter itself; set the model to base"):
+        LlamaCppEngine(both, places.__getitem__, parts).load(lambda _: None)
+
+
 def test_a_model_is_no_adapter(adapting: LlamaCppEngine, small_model: Path) -> None:
     with pytest.raises(ModelLoadError, match="does not fit"):
         adapting.set_adapter(str(small_model), 1.0)

@@ -167,3 +167,12 @@ def test_it_is_quick_enough_for_talk(formulary):
     for heard in ("阿托發他聽", "氨綠地平", "rosuvastatine", "hydrolazine"):
         formulary.look_up(heard)
     assert (time.perf_counter() - start) / 4 < 0.2
+
+
+@pytest.mark.parametrize("word", ["meals", "business", "holiday", "details", "since", "minutes"])
+def test_a_common_word_is_no_slip_of_a_name(formulary, word):
+    assert not ids(formulary.look_up(word).candidates) and formulary.look_up(word).match is None
+
+
+def test_a_name_that_is_a_common_word_is_found(formulary):
+    assert formulary.look_up("aspirin").match.id == "aspirin"

@@ -44,7 +44,7 @@ def start_node(place: Place, tmp_path: Path) -> Iterator[StartNode]:
     for process in processes:
         was_alive = process.is_alive
         status = process.stop()
-        print(f"--- log of dialogue_node (exit {status}):", process.log, sep="\n")
+        print(f"--- log of {process.name} (exit {status}):", process.log, sep="\n")
         if was_alive:
             assert status == 0, "the node did not end cleanly"
         assert "Traceback" not in process.log

@@ -35,13 +35,16 @@ from std_srvs.srv import Trigger
 
 from medbot_llm.msg import Alert
 from medbot_llm.msg import AlertAck
+from medbot_llm.msg import Caption
 from medbot_llm.msg import DeliveryTask
 from medbot_llm.msg import DialogueState
 from medbot_llm.msg import IdentityScan
 from medbot_llm.msg import Medication
 from medbot_llm.msg import Response
 from medbot_llm.msg import RobotContext
+from medbot_llm.msg import Speaking
 from medbot_llm.msg import Speech
+from medbot_llm.msg import VoiceActivity
 from medbot_llm.nodes import qos
 
 SCRIPT = Path(__file__).with_name("answers.yaml")
@@ -106,10 +109,13 @@ def amlodipine_task(**fields: Any) -> DeliveryTask:
 
 
 class NodeProcess:
-    """dialogue_node as its own process, installed as on a robot."""
+    """A node as its own process, installed as on a robot."""
 
-    def __init__(self, place: Place, log: Path, parameters: Mapping[str, Any]) -> None:
-        executable = Path(get_package_prefix("medbot_llm")) / "lib/medbot_llm/dialogue_node"
+    def __init__(
+        self, place: Place, log: Path, parameters: Mapping[str, Any], name: str = "dialogue_node"
+    ) -> None:
+        self.name = name
+        executable = Path(get_package_prefix("medbot_llm")) / "lib/medbot_llm" / name
         arguments = [str(executable), "--ros-args", "-r", f"__ns:={place.namespace}"]
         for name, value in parameters.items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
@@ -160,6 +166,10 @@ class Robot:
         self.responses: list[Response] = []
         self.texts: list[str] = []
         self.alerts: list[Alert] = []
+        self.speech: list[Speech] = []
+        self.speaking: list[Speaking] = []
+        self.activity: list[VoiceActivity] = []
+        self.captions: list[Caption] = []
         self.states: list[DialogueState] = []
         self.diagnostics: dict[str, DiagnosticStatus] = {}
         self._changed = threading.Condition()
@@ -176,6 +186,12 @@ class Robot:
         node.create_subscription(
             DialogueState, "dialogue_state", self._record(self.states), qos.LATCHED
         )
+        node.create_subscription(Speech, "speech", self._record(self.speech), qos.EVENTS)
+        node.create_subscription(Speaking, "speaking", self._record(self.speaking), qos.SPEAKING)
+        node.create_subscription(
+            VoiceActivity, "voice_activity", self._record(self.activity), qos.EVENTS
+        )
+        node.create_subscription(Caption, "caption", self._record(self.captions), qos.RESPONSES)
         node.create_subscription(String, "response_text", self._on_text, qos.RESPONSES)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor(context=self.context)

@@ -69,7 +69,9 @@ def test_an_allergy_said_aloud_holds_the_delivery(scripted_robot: Robot) -> None
     robot.wait(lambda: robot.states[-1].stage == DialogueState.STAGE_CONFIRM, "the say-back")
     robot.say("對")
     robot.wait(lambda: robot.states[-1].stage == DialogueState.STAGE_HELD, "the hold")
-    assert any(alert.category == "allergy_conflict" for alert in robot.alerts)
+    robot.wait(
+        lambda: any(alert.category == "allergy_conflict" for alert in robot.alerts), "its alert"
+    )
 
 
 @pytest.mark.parametrize("said", ["這部電影笑死我了", "排隊排了一小時，累死我了"])

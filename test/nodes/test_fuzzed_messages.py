@@ -31,8 +31,9 @@ SEED = 20261123
 DURATION_S = 8.0
 PERIOD_S = 1 / 300
 MEGABYTE = 2**20
-MEMORY_ALLOWED_MB = 80
-"""What a flood may add: a few megabyte messages in DDS's queues, and allocator slack."""
+MEMORY_ALLOWED_MB = 120
+"""What a flood may add to a node that has just given its freed memory back: a few big messages
+in DDS's queues, what the verifier keeps of the latest tasks, and allocator slack."""
 LINES_PER_S_ALLOWED = 20
 WORDS = (
     "很快", "請說明", "think", "what is this?", "", " ", "\x00", "\u202e\u200b", "😀🎉",

@@ -35,12 +35,30 @@ from medbot_llm.domain import Scene
 from medbot_llm.models.store import ModelStore
 from medbot_llm.nodes.parameters import DIALOGUE_PARAMETERS
 from medbot_llm.nodes.parameters import DialogueParameters
+from medbot_llm.nodes.voice_parameters import LISTENER_PARAMETERS
+from medbot_llm.nodes.voice_parameters import SPEAKER_PARAMETERS
+from medbot_llm.nodes.voice_parameters import ListenerParameters
+from medbot_llm.nodes.voice_parameters import SpeakerParameters
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILE = ROOT / "launch" / "medbot.launch.py"
-SPECS = {spec.name: spec for spec in DIALOGUE_PARAMETERS}
+SPECS_OF_NODE = {
+    "dialogue_node": {spec.name: spec for spec in DIALOGUE_PARAMETERS},
+    "listener_node": {spec.name: spec for spec in LISTENER_PARAMETERS},
+    "speaker_node": {spec.name: spec for spec in SPEAKER_PARAMETERS},
+}
+TABLES = {
+    "dialogue_node": DialogueParameters,
+    "listener_node": ListenerParameters,
+    "speaker_node": SpeakerParameters,
+}
 CONFIGS = sorted(path.name for path in (ROOT / "config").glob("*.yaml") if path.stem != "demo")
-NODE_KEY = "/**/dialogue_node"
+NODES = tuple(SPECS_OF_NODE)
+
+
+def key_of(node: str) -> str:
+    """What stands over a node's parameters in a file."""
+    return f"/**/{node}"
 
 
 # --- a stand-in for launch and launch_ros --------------------------------------------------------
@@ -146,8 +164,8 @@ def arguments(description: FakeDescription) -> dict[str, FakeArgument]:
     return {e.name: e for e in description.entities if isinstance(e, FakeArgument)}
 
 
-def launched(description: FakeDescription, **given: str) -> FakeNode:
-    """The one node that is started with these arguments on the command line."""
+def launched(description: FakeDescription, **given: str) -> dict[str, FakeNode]:
+    """The nodes that are started with these arguments on the command line."""
     declared = arguments(description)
     assert set(given) <= set(declared)
     context = {
@@ -157,8 +175,9 @@ def launched(description: FakeDescription, **given: str) -> FakeNode:
     # An empty text joined as a path would become "."; launch gives it as it is.
     context |= {n: "" for n, a in declared.items() if a.default_value == "" and n not in given}
     (opaque,) = (e for e in description.entities if isinstance(e, FakeOpaque))
-    (node,) = opaque.function(context)
-    return node
+    nodes = opaque.function(context)
+    assert all(node.name == node.executable for node in nodes)
+    return {node.name: node for node in nodes}
 
 
 def overrides(node: FakeNode) -> dict[str, Any]:
@@ -181,18 +200,25 @@ def test_every_argument_has_a_description_and_a_default(description: FakeDescrip
 
 
 def test_the_default_parameter_file_is_there(description: FakeDescription) -> None:
-    assert launched(description).parameters[0] == str(ROOT / "config" / "cpu-2core.yaml")
+    for node in launched(description).values():
+        assert node.parameters[0] == str(ROOT / "config" / "cpu-2core.yaml")
 
 
-def test_the_executable_is_installed_under_the_name_that_is_launched(
+def test_the_executables_are_installed_under_the_names_that_are_launched(
     description: FakeDescription,
 ) -> None:
-    node = launched(description)
     cmake = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     names = re.search(r"set\(executables([^)]*)\)", cmake)
     project = re.search(r"project\((\w+)", cmake)
-    assert names is not None and node.executable in names[1].split()
-    assert project is not None and node.package == project[1]
+    assert names is not None and project is not None
+    for node in launched(description).values():
+        assert node.executable in names[1].split()
+        assert node.package == project[1]
+
+
+def test_without_voice_only_the_dialogue_is_started(description: FakeDescription) -> None:
+    assert list(launched(description)) == list(NODES)
+    assert list(launched(description, voice="false")) == ["dialogue_node"]
 
 
 def test_the_launch_and_config_folders_are_installed() -> None:
@@ -203,29 +229,44 @@ def test_the_launch_and_config_folders_are_installed() -> None:
 def test_without_arguments_the_file_decides_all_but_the_start(
     description: FakeDescription,
 ) -> None:
-    assert overrides(launched(description)) == {"autostart": True}
+    for node in launched(description).values():
+        assert overrides(node) == {"autostart": True}
 
 
 def test_what_is_given_overrides_the_file(description: FakeDescription) -> None:
-    node = launched(
+    nodes = launched(
         description,
         model="123",
         adapter="ward.gguf",
         scene="er",
         language="en",
+        microphone="ReSpeaker",
+        loudspeaker="3",
         autostart="false",
         namespace="robot1",
         log_level="debug",
     )
-    assert overrides(node) == {
+    assert overrides(nodes["dialogue_node"]) == {
         "model": "123",
         "adapter": "ward.gguf",
         "default_scene": "er",
         "default_language": "en",
         "autostart": False,
     }
-    assert node.namespace == "robot1"
-    assert node.ros_arguments == ["--log-level", "debug"]
+    assert overrides(nodes["listener_node"]) == {
+        "device": "ReSpeaker",
+        "language": "en",
+        "autostart": False,
+    }
+    assert overrides(nodes["speaker_node"]) == {
+        "device": "3",
+        "default_scene": "er",
+        "default_language": "en",
+        "autostart": False,
+    }
+    for node in nodes.values():
+        assert node.namespace == "robot1"
+        assert node.ros_arguments == ["--log-level", "debug"]
 
 
 def test_every_parameter_that_is_overridden_exists_and_takes_every_choice(
@@ -233,8 +274,10 @@ def test_every_parameter_that_is_overridden_exists_and_takes_every_choice(
 ) -> None:
     declared = arguments(description)
     given = {"model": "m", "adapter": "a", "scene": "home", "language": "zh-Hans"}
-    for name, value in overrides(launched(description, **given)).items():
-        assert SPECS[name].check(value) == ""
+    given |= {"microphone": "1", "loudspeaker": "usb"}
+    for name, node in launched(description, **given).items():
+        for parameter, value in overrides(node).items():
+            assert SPECS_OF_NODE[name][parameter].check(value) == ""
     assert declared["scene"].choices == ["", *Scene.values()]
     assert declared["language"].choices == ["", *Language.values()]
 
@@ -247,12 +290,12 @@ def test_a_parameter_file_that_is_not_there_is_an_error(description: FakeDescrip
 # --- the parameter files -------------------------------------------------------------------------
 
 
-def parameters_of(name: str) -> dict[str, Any]:
-    """The values of a parameter file, by their full names."""
+def parameters_of(name: str, node: str = "dialogue_node") -> dict[str, Any]:
+    """The values of a parameter file for one node, by their full names."""
     content = yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8"))
-    assert list(content) == [NODE_KEY]
-    assert list(content[NODE_KEY]) == ["ros__parameters"]
-    return dict(_flat(content[NODE_KEY]["ros__parameters"], ""))
+    assert list(content) == [key_of(node) for node in NODES]
+    assert list(content[key_of(node)]) == ["ros__parameters"]
+    return dict(_flat(content[key_of(node)]["ros__parameters"], ""))
 
 
 def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -269,17 +312,27 @@ def test_there_is_a_file_for_each_kind_of_machine() -> None:
     }
 
 
+@pytest.mark.parametrize("node", NODES)
 @pytest.mark.parametrize("name", CONFIGS)
-def test_every_value_is_one_that_the_node_takes(name: str) -> None:
-    for parameter, value in parameters_of(name).items():
-        assert parameter in SPECS, f"{name}: there is no parameter {parameter}"
-        assert SPECS[parameter].check(value) == ""
+def test_every_value_is_one_that_the_node_takes(name: str, node: str) -> None:
+    specs = SPECS_OF_NODE[node]
+    for parameter, value in parameters_of(name, node).items():
+        assert parameter in specs, f"{name}: there is no parameter {parameter}"
+        assert specs[parameter].check(value) == ""
 
 
+@pytest.mark.parametrize(
+    ("node", "role"),
+    [
+        ("dialogue_node", "chat"),
+        ("listener_node", "speech_recognition"),
+        ("speaker_node", "voice"),
+    ],
+)
 @pytest.mark.parametrize("name", CONFIGS)
-def test_every_model_is_in_the_catalog(name: str, tmp_path: Path) -> None:
+def test_every_model_is_in_the_catalog(name: str, node: str, role: str, tmp_path: Path) -> None:
     catalog = ModelStore(root=tmp_path).catalog
-    assert catalog[parameters_of(name)["model"]].role == "chat"
+    assert catalog[parameters_of(name, node)["model"]].role == role
 
 
 @pytest.mark.parametrize("namespace", ["/", "/robot1", "/hospital/robot1"])
@@ -291,13 +344,15 @@ def test_rclpy_reads_every_file_in_whatever_namespace(
     arguments = ["--ros-args", "--params-file", str(ROOT / "config" / name)]
     rclpy.init(args=arguments, context=context, domain_id=place.domain_id)
     try:
-        node = rclpy.create_node("dialogue_node", namespace=namespace, context=context)
-        settings = DialogueParameters(node)
-        read = {parameter: settings[parameter] for parameter in parameters_of(name)}
-        node.destroy_node()
+        for node_name, table in TABLES.items():
+            node = rclpy.create_node(node_name, namespace=namespace, context=context)
+            settings = table(node)
+            written = parameters_of(name, node_name)
+            read = {parameter: settings[parameter] for parameter in written}
+            node.destroy_node()
+            assert read == written
     finally:
         rclpy.shutdown(context=context)
-    assert read == parameters_of(name)
 
 
 def test_the_models_threads_leave_the_cores_to_the_robot(
@@ -305,9 +360,10 @@ def test_the_models_threads_leave_the_cores_to_the_robot(
 ) -> None:
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
-    assert launched(description).additional_env == {"GOMP_SPINCOUNT": "300"}
+    for node in launched(description).values():
+        assert node.additional_env == {"GOMP_SPINCOUNT": "300"}
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    assert launched(description).additional_env == {}
+    assert launched(description)["dialogue_node"].additional_env == {}
 
 
 # --- the real launch -----------------------------------------------------------------------------
@@ -334,13 +390,18 @@ def test_ros2_launch_starts_a_node_that_serves_and_ends_on_ctrl_c(
         pytest.skip("launch_ros is not installed: it comes with an installation of ROS 2 only")
     params_file = tmp_path / "params.yaml"
     values = {"engine": "scripted", "scripted": {"file": str(SCRIPT)}, "default_scene": "home"}
-    params_file.write_text(yaml.safe_dump({NODE_KEY: {"ros__parameters": values}}))
+    params_file.write_text(yaml.safe_dump({key_of("dialogue_node"): {"ros__parameters": values}}))
     log = tmp_path / "launch.log"
     with log.open("w") as file:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-c", RUN_LAUNCH, str(LAUNCH_FILE)),
-                *(f"params_file:={params_file}", "language:=en", f"namespace:={place.namespace}"),
+                *(
+                    f"params_file:={params_file}",
+                    "language:=en",
+                    "voice:=false",
+                    f"namespace:={place.namespace}",
+                ),
                 f"namespace:={place.namespace}",
             ],
             stdout=file,

@@ -32,6 +32,8 @@ from medbot_llm.domain import SpeakerRole
 from medbot_llm.domain import TripStage
 from medbot_llm.models.store import ModelStore
 from medbot_llm.nodes.parameters import DIALOGUE_PARAMETERS
+from medbot_llm.nodes.voice_parameters import LISTENER_PARAMETERS
+from medbot_llm.nodes.voice_parameters import SPEAKER_PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[2]
 READMES = ("README.md", "README.zh-TW.md")
@@ -49,6 +51,19 @@ ENUMERATIONS = {
 FLAGS_WITH_VALUE = {"--keep-alive", "--qos-reliability", "--qos-durability"}
 FLAGS = {"--once"}
 NODE = "/dialogue_node"
+PARAMETERS = {
+    NODE: DIALOGUE_PARAMETERS,
+    "/listener_node": LISTENER_PARAMETERS,
+    "/speaker_node": SPEAKER_PARAMETERS,
+}
+OF_VOICE = {
+    ("push_to_talk", "std_msgs/msg/Bool"),
+    ("played_audio", "medbot_llm/msg/PlayedAudio"),
+}
+"""Topics that only the nodes of the voice have."""
+VOICE_NODES = [
+    ROOT / "medbot_llm" / "nodes" / f"{name}_node.py" for name in ("listener", "speaker")
+]
 
 
 @dataclass(frozen=True)
@@ -224,14 +239,16 @@ def test_every_topic_and_service_of_the_node_is_in_the_table(
         for topic, kinds in ours
         if re.match(r"(medbot_llm|std_msgs|std_srvs|diagnostic_msgs)/", kinds[0])
     }
-    assert {key for key in rows if not key[1].startswith("`")} == wanted
+    assert set(rows) - OF_VOICE == wanted
+    for topic, kind in OF_VOICE:
+        sources = [path.read_text(encoding="utf-8") for path in VOICE_NODES]
+        assert (topic, kind) in rows and any(f'"{topic}"' in source for source in sources)
 
 
 @pytest.mark.parametrize("name", READMES)
 def test_every_parameter_service_and_model_that_is_named_exists(name: str, tmp_path: Path) -> None:
-    parameters = {spec.name for spec in DIALOGUE_PARAMETERS}
     for words in commands(name, "ros2 param set"):
-        assert words[3] == NODE and words[4] in parameters
+        assert words[4] in {spec.name for spec in PARAMETERS[words[3]]}
     assert commands(name, "ros2 param set")
     for words in commands(name, "ros2 service call"):
         assert words[3:] in (
@@ -284,7 +301,7 @@ def test_every_proof_in_the_feature_table_is_there() -> None:
     rows = [line.split("|") for line in text.splitlines() if re.match(r"\| [A-DR]\d+ \|", line)]
     assert len({row[1] for row in rows}) == len(rows)
     for row in rows:
-        proofs = re.findall(r"`(test/[^`]+)`", "|".join(row))
+        proofs = re.findall(r"`((?:training/)?test/[^`]+)`", "|".join(row))
         assert all((ROOT / proof).is_file() for proof in proofs), row
         if any(cell.strip().startswith("done") for cell in row):
             assert proofs, f"{row[1]} is called done and nothing proves it"

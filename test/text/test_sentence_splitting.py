@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from medbot_llm.dialogue.sentences import SHORTEST_MAX_CHARS
-from medbot_llm.dialogue.sentences import SentenceSplitter
+from medbot_llm.text.sentences import SHORTEST_MAX_CHARS
+from medbot_llm.text.sentences import SentenceSplitter
+from medbot_llm.text.sentences import split_sentences as split
 
 HARD_TOKENS = """
 。 ！ ？ ； … …… . ... ! ? ?! ; ， 、 , : ： ( ) （ ） 「 」 ” " ' * ** - # ~ 😊
@@ -21,11 +22,6 @@ HARD_PIECES = st.sampled_from(
 )
 TEXTS = st.one_of(st.text(max_size=80), st.lists(HARD_PIECES, max_size=40).map("".join))
 LIMITS = st.sampled_from([SHORTEST_MAX_CHARS, 40, 240])
-
-
-def split(text: str, max_chars: int = 240) -> list[str]:
-    splitter = SentenceSplitter(max_chars)
-    return splitter.feed(text) + splitter.flush()
 
 
 def bare(text: str) -> str:
