@@ -37,6 +37,8 @@ from medbot_llm.engines.worker import EngineWorker
 from medbot_llm.safety.base import Brief
 from medbot_llm.safety.base import Verdict
 from medbot_llm.safety.base import Verifier
+from medbot_llm.safety.garble import check_garble
+from medbot_llm.safety.label_facts import bare
 from medbot_llm.safety.prompt_leak import recites
 from medbot_llm.text.language import detect_language
 from medbot_llm.text.language import to_script
@@ -44,6 +46,8 @@ from medbot_llm.text.sentences import SentenceSplitter
 
 logger = logging.getLogger(__name__)
 
+LOOP_FROM_CHARS = 6
+"""A shorter sentence (謝謝您) may be said twice in a reply."""
 SENTENCE_ENDS = '。！？；….!?;」』”")）'
 
 
@@ -143,7 +147,13 @@ class ReplySpeaker:
         """
         plan = reply.plan
         spoken = 0
+        said: set[str] = set()
         for sentence, is_last in self._model_sentences(reply, messages, sampling, stop_model):
+            words = bare(sentence)
+            if len(words) >= LOOP_FROM_CHARS and words in said:
+                # A model that says a sentence again has nothing more to say, and may do so for ever.
+                break
+            said.add(words)
             verdict = self._check(sentence, plan.language, reply.brief)
             if verdict.blocked:
                 logger.warning("a sentence was blocked (%s): %s", verdict.reason, verdict.detail)
@@ -167,6 +177,9 @@ class ReplySpeaker:
         heard_as = detect_language(sentence, language)
         if heard_as.is_chinese is not language.is_chinese:
             return Verdict("wrong_language", f"{heard_as} instead of {language}")
+        verdict = check_garble(sentence, language, _names(brief.task))
+        if verdict.blocked:
+            return verdict
         if recites(sentence, brief.instructions):
             return Verdict("prompt_leak", "recites its instructions")
         try:

@@ -35,6 +35,8 @@ _KANA_OR_HANGUL = re.compile(r"[\u3041-\u30fa\u1100-\u11ff\uac00-\ud7af]")
 _FOREIGN_LETTER = re.compile(r"[\u0370-\u10ff\u1200-\u1cff]")
 """Greek, Cyrillic, Hebrew, Arabic, the scripts of India and South-East Asia: no language of the
 product."""
+FOREIGN_LETTERS = re.compile(f"{_KANA_OR_HANGUL.pattern}|{_FOREIGN_LETTER.pattern}")
+"""A letter of a language that is not of the product."""
 
 MIN_KANA_OR_HANGUL = 2
 """One の is a fashion on shop signs in Taiwan; two such letters, and …"""
@@ -144,6 +146,13 @@ def detect_language(text: str, default: Language) -> Language:
     if known or len(telling) >= MIN_UNKNOWN_ENGLISH_WORDS:
         return Language.EN
     return default
+
+
+def is_word_of_sentences(word: str) -> bool:
+    """Whether a Latin word or a Chinese character is one that sentences of its language have, and
+    names of medicines have not.
+    """
+    return word in _CHINESE_SENTENCE or _fold(word) in _ENGLISH_SENTENCE
 
 
 def to_script(text: str, language: Language, keep: Iterable[str] = ()) -> str:

@@ -324,3 +324,18 @@ def test_every_chunk_says_when_it_passed_which_stage() -> None:
         assert times.last_token >= times.first_token
         assert times.tokens == 15
         assert robot.session.figures().time_to_first_token_p50_s >= 0
+
+
+def test_a_model_that_says_a_sentence_again_is_stopped() -> None:
+    with robot_with(Script(default="Take it in the morning. " * 40)) as robot:
+        reply = robot.ask("tell me more")
+        assert [chunk.text for chunk in reply] == [SENTENCES[0], ""]
+        assert [chunk.is_last for chunk in reply] == [False, True]
+        assert not reply[-1].was_interrupted
+
+
+@pytest.mark.parametrize("lost", ["Take it well take it well take it well.", "Take 的是嗎 it."])
+def test_a_sentence_that_has_lost_its_thread_is_replaced(lost: str) -> None:
+    with robot_with(Script(default=f"Drink water with it. {lost}")) as robot:
+        assert_falls_back(robot.ask("tell me more"), ["Drink water with it."])
+        assert robot.room.blocked

@@ -34,7 +34,7 @@ from medbot_llm.safety.base import Triage
 
 EMERGENCY = "Help, I have crushing chest pain and I cannot breathe."
 ENGLISH = {"language": Language.EN}
-WITHIN_S = 5.0
+WITHIN_S = 20.0
 """How soon the words must come on a busy machine; the alert has come before they do."""
 
 
