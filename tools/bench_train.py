@@ -1,7 +1,7 @@
 """Measure training against the plainest TRL script: tokens a second and memory.
 
-Both train the same model on the shipped conversations (training/recipes/smoke/sft.jsonl) with the
-same settings, in turn, each in a process of its own: the plain script (bench_train_plain.py),
+Both train the same model on the shipped conversations (training/recipes/smoke/sft.jsonl, worded as
+the robot words them) with the same settings, in turn, each in a process of its own: the plain script (bench_train_plain.py),
 `medbot-train sft`, and `medbot-train sft` with packing. A token counts when it is no padding.
 Time is the trainer's own, from its first step to its last; data are read and tokenized before.
 
@@ -102,7 +102,10 @@ class _Bench:
         self._args = args
         self._folder = folder
         self._count = 0
-        self._model = _random_model(folder) if args.model == RANDOM else _gguf(args.model)
+        self._data = _worded_data(folder)
+        self._model = (
+            _random_model(folder, self._data) if args.model == RANDOM else _gguf(args.model)
+        )
         self._lora = (
             None
             if args.model == RANDOM
@@ -133,7 +136,7 @@ class _Bench:
 
     def _plain(self, output: Path) -> Figures:
         settings = {**self._settings, "output_dir": str(output)}
-        words = [str(PLAIN), str(self._model), str(DATA), json.dumps(settings)]
+        words = [str(PLAIN), str(self._model), str(self._data), json.dumps(settings)]
         if self._lora:
             words += ["--lora", json.dumps(self._lora)]
         text, peak_bytes = self._call(words)
@@ -144,7 +147,7 @@ class _Bench:
         # JSON is YAML too.
         fields = {
             "model_name_or_path": str(self._model),
-            "train_file": str(DATA),
+            "train_file": str(self._data),
             "device": "cpu",
             "use_peft": self._lora is not None,
             **(self._lora or {}),
@@ -181,7 +184,24 @@ class _Bench:
         return text, usage.ru_maxrss * 1024
 
 
-def _random_model(folder: Path) -> Path:
+def _worded_data(folder: Path) -> Path:
+    """Write the shipped conversations with the robot's own prompts, which the plain script would
+    not make of a record's task.
+    """
+    from medbot_training.data.formats import read_records
+    from medbot_training.prompting import PromptMaker
+
+    prompts = PromptMaker()
+    lines = [
+        json.dumps({"messages": prompts.conversation(record)}, ensure_ascii=False)
+        for record in read_records([DATA])
+    ]
+    place = folder / "data.jsonl"
+    place.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return place
+
+
+def _random_model(folder: Path, data: Path) -> Path:
     """Make the model of random weights, with a tokenizer learnt from the data."""
     import torch
     from transformers import AutoTokenizer
@@ -192,7 +212,7 @@ def _random_model(folder: Path) -> Path:
     from medbot_training.stages.prepare import base_texts
 
     place = folder / "model"
-    make_tiny_model(place, base_texts([DATA]))
+    make_tiny_model(place, base_texts([data]))
     tokenizer = AutoTokenizer.from_pretrained(place)
     torch.manual_seed(1)
     Qwen2ForCausalLM(
