@@ -54,6 +54,7 @@ from medbot_llm.models.store import ModelStore
 from medbot_llm.safety.base import Verdict
 from medbot_llm.speech.audio import RATE
 from medbot_llm.speech.audio import Block
+from medbot_llm.speech.audio import Samples
 from medbot_llm.speech.audio import Sound
 from medbot_llm.speech.devices import BLOCK
 from medbot_llm.speech.devices import LOUDSPEAKER_PERIOD_S
@@ -472,7 +473,7 @@ class Loop:
         if state.is_speaking and math.isnan(self._time("synthesised")):
             self._note("synthesised", state.first_audio_at)
 
-    def on_played(self, sound: Sound, audible_at: float) -> None:
+    def on_played(self, sound: Sound, audible_at: float, ahead: Samples) -> None:
         """There is no echo here."""
 
     def on_problem(self, problem: str) -> None:

@@ -22,6 +22,7 @@ from medbot_llm.domain import Utterance
 from medbot_llm.engines.worker import EngineWorker
 from medbot_llm.prompts.untrusted import neutralise
 from medbot_llm.safety.base import Verdict
+from medbot_llm.speech.audio import Samples
 from medbot_llm.speech.audio import Sound
 from medbot_llm.speech.echo import EchoCanceller
 from medbot_llm.speech.latency import Latencies
@@ -181,10 +182,10 @@ class VoiceLoop:
             self.session.heard_only(state.reply_id, state.heard)
             self._screen.line(f"{_INDENT}interrupted after: {state.heard or '(nothing)'}")
 
-    def on_played(self, sound: Sound, audible_at: float) -> None:
+    def on_played(self, sound: Sound, audible_at: float, ahead: Samples) -> None:
         """Give the echo cancellation its reference."""
         if self._echo is not None:
-            self._echo.played(sound, audible_at)
+            self._echo.played(sound, audible_at, ahead)
 
     def on_problem(self, problem: str) -> None:
         """Hearing or speaking fails, or is well again (of the ear and the mouth)."""

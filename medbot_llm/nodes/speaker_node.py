@@ -47,6 +47,7 @@ from medbot_llm.nodes.voice_conversions import played_to_msg
 from medbot_llm.nodes.voice_conversions import speaking_to_msg
 from medbot_llm.nodes.voice_parameters import SpeakerParameters
 from medbot_llm.safety.escalation import EmergencyWords
+from medbot_llm.speech.audio import Samples
 from medbot_llm.speech.audio import Sound
 from medbot_llm.speech.devices import Loudspeaker
 from medbot_llm.speech.latency import Latencies
@@ -224,10 +225,10 @@ class SpeakerNode(ManagedNode):
         with self._context_may_end():
             self._speaking.publish(speaking_to_msg(state, self._times))
 
-    def on_played(self, sound: Sound, audible_at: float) -> None:
+    def on_played(self, sound: Sound, audible_at: float, ahead: Samples) -> None:
         """Publish what is played, for the echo cancellation."""
         with self._context_may_end():
-            self._played.publish(played_to_msg(sound, audible_at, self._times))
+            self._played.publish(played_to_msg(sound, audible_at, ahead, self._times))
 
     def on_problem(self, problem: str) -> None:
         """Something could not be said."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -21,6 +22,7 @@ from medbot_llm.msg import PlayedAudio as PlayedAudioMsg
 from medbot_llm.msg import Response as ResponseMsg
 from medbot_llm.msg import Speaking as SpeakingMsg
 from medbot_llm.msg import Speech as SpeechMsg
+from medbot_llm.speech.audio import Samples
 from medbot_llm.speech.audio import Sound
 from medbot_llm.speech.listener import Heard
 from medbot_llm.speech.mouth import SpeakingState
@@ -104,19 +106,30 @@ def speaking_to_msg(state: SpeakingState, times: RosTimes) -> SpeakingMsg:
     return msg
 
 
-def played_to_msg(sound: Sound, audible_at: float, times: RosTimes) -> PlayedAudioMsg:
-    """Convert sound that was played, to 16 bit."""
+def played_to_msg(
+    sound: Sound, audible_at: float, ahead: Samples, times: RosTimes
+) -> PlayedAudioMsg:
+    """Convert sound that was played, and what will be, to 16 bit."""
     msg = PlayedAudioMsg()
     msg.header.stamp = times.to_ros(time.monotonic())
     msg.audible_at = times.to_ros(audible_at)
     msg.sample_rate = sound.rate
-    pcm = np.clip(sound.samples, -1.0, 1.0) * _PCM
     # rosidl takes an array of the right type as it is; a list would be checked number by number.
-    msg.samples.frombytes(pcm.astype("<i2").tobytes())
+    msg.samples.frombytes(_to_pcm(sound.samples))
+    msg.ahead.frombytes(_to_pcm(ahead))
     return msg
 
 
-def played_from_msg(msg: PlayedAudioMsg, times: RosTimes) -> tuple[Sound, float]:
-    """The sound, and when it is audible, monotonic s."""
-    samples = np.frombuffer(msg.samples, dtype=np.int16).astype(np.float32) / _PCM
-    return Sound(samples, int(msg.sample_rate)), times.to_monotonic(msg.audible_at)
+def played_from_msg(msg: PlayedAudioMsg, times: RosTimes) -> tuple[Sound, float, Samples]:
+    """The sound, when it is audible, monotonic s, and what will follow it."""
+    sound = Sound(_from_pcm(msg.samples), int(msg.sample_rate))
+    return sound, times.to_monotonic(msg.audible_at), _from_pcm(msg.ahead)
+
+
+def _to_pcm(samples: Samples) -> bytes:
+    pcm = np.clip(samples, -1.0, 1.0) * _PCM
+    return pcm.astype("<i2").tobytes()
+
+
+def _from_pcm(numbers: Any) -> Samples:
+    return np.frombuffer(numbers, dtype=np.int16).astype(np.float32) / np.float32(_PCM)

@@ -8,6 +8,7 @@ sample, the played sound a little before its echo, in frames of 10 ms.
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import OrderedDict
 from collections import deque
@@ -31,6 +32,7 @@ LEAD_S = 0.04
 """How much earlier than it is audible the reference is shown to the canceller: by so much may
 `audible_at` be too late. (An echo before its cause is never found; up to half a second after it
 is.)"""
+_NOTHING: Samples = np.zeros(0, np.float32)
 MEMORY_S = 30.0
 """How far ahead of the microphone a reference may lie."""
 
@@ -44,6 +46,9 @@ AUDIBLE_FOR_S = 0.5
 """The room goes on sounding for so long after the robot has stopped."""
 REMOVED_DB = 10.0
 EXPLAINED_SHARE = 0.3
+
+
+_NEVER = -(10**15)
 
 
 class _Track:
@@ -120,21 +125,32 @@ class _Reference:
     def __init__(self) -> None:
         self._samples: Samples = np.zeros(round(MEMORY_S * RATE), np.float32)
         self._read_to: int | None = None
-        self._written_to = 0
+        self._sure_to = self._written_to = _NEVER
         self.late_samples = 0
-        self.blind_to = -(10**15)
-        """So far it had been read when something became known that was to be heard before."""
+        self.blind_to = _NEVER
+        """So far it had been read when something became known that was to be heard before, and
+        that had not been foreseen."""
 
-    def write(self, start: int, samples: Samples) -> None:
-        """What is played at a time is what was said last about it; and nothing after it."""
+    def write(self, start: int, samples: Samples, sure: int) -> None:
+        """What is played at a time is what was said last about it.
+
+        The first `sure` samples are played, those behind them are foreseen. Who takes back what
+        was sure, or foresees anew, takes back all that was told of the time behind.
+        """
         if self._read_to is None:
             self._read_to = start
         end = start + len(samples)
-        self._clear(end, self._written_to)
-        self._written_to = end
+        foreseen_to = self._written_to
+        if start + sure < self._sure_to or len(samples) > sure:
+            self._clear(end, foreseen_to)
+            self._written_to = end
+        else:
+            self._written_to = max(end, foreseen_to)
+        self._sure_to = start + sure
         late = min(len(samples), max(0, self._read_to - start))
-        self.late_samples += late
-        if late:
+        unforeseen = min(late, max(0, start + late - foreseen_to))
+        self.late_samples += unforeseen
+        if unforeseen:
             self.blind_to = self._read_to
         first = start + late
         last = min(end, self._read_to + len(self._samples))
@@ -321,20 +337,25 @@ class EchoCanceller:
         """See the class."""
         return self._reference.late_samples / RATE
 
-    def played(self, sound: Sound, audible_at: float) -> None:
+    def played(self, sound: Sound, audible_at: float, ahead: Samples = _NOTHING) -> None:
         """What the robot says. Best told before it is audible; too late is as if it was silent.
 
         Args:
+            sound: A piece that is surely played.
             audible_at: `time.monotonic()` at which its first sample leaves the loudspeaker, s.
+            ahead: What will follow it, at the same rate, unless the next piece says otherwise: on
+                a busy machine that piece may come late.
         """
         if sound.rate != self._resampled_rate:
             self._resampler = Resampler(sound.rate, RATE)
             self._resampled_rate = sound.rate
         assert self._resampler is not None
         samples = self._resampler.push(sound.samples)
+        # What is yet to come leaves no trace in the resampler, which gets it again.
+        coming = copy.copy(self._resampler).push(ahead) if len(ahead) else ahead
         with self._lock:
             start, count = self._played.place(audible_at, len(samples))
-            self._reference.write(start, _fit(samples, count))
+            self._reference.write(start, np.concatenate((_fit(samples, count), coming)), count)
 
     def clean(self, block: Block) -> Block:
         """The same without echo, `delay_s` later. Raises SpeechError where livekit fails.

@@ -66,8 +66,14 @@ HUNG_AFTER_S = 20.0
 two busy cores)."""
 MAX_HUNG_VOICES = 3
 CLOSE_TIMEOUT_S = 1.5
-REFERENCE_TAIL_S = 0.3
-"""Silence that the echo cancellation gets behind what sounded: the room's reverberation."""
+REFERENCE_TAIL_S = 0.6
+"""Silence that the echo cancellation gets behind what sounded: for the room's reverberation, and
+instead of what had been foreseen (AHEAD_S)."""
+
+AHEAD_S = 0.5
+"""What it gets to know before it plays, so that nothing is late on a busy machine …"""
+AHEAD_EVERY_S = 0.1
+"""… and how often."""
 
 MAX_FRAMES_S = 60.0
 MAX_LATENCY_S = 2.0
@@ -223,9 +229,10 @@ class MouthListener(Protocol):
     def on_speaking(self, state: SpeakingState) -> None:
         """A reply begins to sound, a sentence is over, the duck changes, or the reply ends."""
 
-    def on_played(self, sound: Sound, audible_at: float) -> None:
+    def on_played(self, sound: Sound, audible_at: float, ahead: Samples) -> None:
         """A block has gone to the loudspeaker, and leaves it at `audible_at`, monotonic s. Only
-        what sounds, and a little silence behind it.
+        what sounds, and a little silence behind it. `ahead` will play behind it, if nothing comes
+        in between; it is told again when it does. Often there is none.
         """
 
     def on_problem(self, problem: str) -> None:
@@ -321,6 +328,7 @@ class Mouth:
         """The rest of an earcon, with its loudness."""
         self._earcons = earcons(self.rate)
         self._silent_frames = self._frames_in(REFERENCE_TAIL_S)
+        self._ahead_told_at = 0
 
         self._phrases: OrderedDict[tuple[str, Language], tuple[float, list[Clause]]] = (
             OrderedDict()
@@ -638,8 +646,23 @@ class Mouth:
         self._silent_frames = self._silent_frames + len(out) if is_silent else 0
         # A copy: the loudspeaker may do with its samples what it likes.
         sound = Sound(out.copy(), self.rate)
-        told = partial(self._listener.on_played, sound, now + self._latency_s)
+        ahead = _NO_SAMPLES
+        if self._frames >= self._ahead_told_at + self._frames_in(AHEAD_EVERY_S):
+            self._ahead_told_at = self._frames
+            ahead = self._to_come()
+        told = partial(self._listener.on_played, sound, now + self._latency_s, ahead)
         self._figures.dropped_blocks += not self._teller.tell(NewsKind.SOUND, told)
+
+    def _to_come(self) -> Samples:
+        """What plays next if nobody interrupts, as loud as it is now."""
+        if self._is_paused or not self._replies:
+            return _NO_SAMPLES
+        pieces = self._replies[0].to_come(self._offset, self._frames_in(AHEAD_S))
+        if not pieces:
+            return _NO_SAMPLES
+        ahead: Samples = np.concatenate(pieces) * np.float32(self._fader.gain)
+        limit(ahead)
+        return ahead
 
     # --- replies, under the lock -----------------------------------------------------------------
 

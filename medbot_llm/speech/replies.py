@@ -123,6 +123,21 @@ class Reply:
         text = self.said if clause is None else clause.after(self.said, clause.heard)
         return text.strip()
 
+    def to_come(self, offset: int, frames: int) -> list[Samples]:
+        """What plays next, from this sample of the clause that plays on, as far as it is known."""
+        pieces: list[Samples] = []
+        for sentence in self.sentences:
+            for clause in sentence.ready:
+                piece = clause.samples[offset : offset + frames]
+                pieces.append(piece)
+                frames -= len(piece)
+                offset = 0
+                if frames <= 0:
+                    return pieces
+            if sentence.in_work or sentence.wants_voice:
+                break
+        return pieces
+
     def tidy(self) -> None:
         """Forget sentences of which nothing is left to play."""
         while self.sentences and self.sentences[0].is_spent:

@@ -104,6 +104,7 @@ class Witness:
     def __init__(self) -> None:
         self.states: list[SpeakingState] = []
         self.played: list[tuple[Samples, float]] = []
+        self.ahead: list[Samples] = []
         self.problems: list[str] = []
         self.may_go_on = threading.Event()
         self.may_go_on.set()
@@ -114,10 +115,11 @@ class Witness:
         self.states.append(state)
         self.may_go_on.wait(WAIT_S)
 
-    def on_played(self, sound: Sound, audible_at: float) -> None:
+    def on_played(self, sound: Sound, audible_at: float, ahead: Samples) -> None:
         self.threads.add(threading.current_thread().name)
         assert sound.rate == RATE
         self.played.append((sound.samples, audible_at))
+        self.ahead.append(ahead)
 
     def on_problem(self, problem: str) -> None:
         self.problems.append(problem)
@@ -1225,12 +1227,41 @@ def test_the_reference_is_all_that_sounds_and_a_little_silence(stage: Stage) -> 
     stage.settle()
     at = stage.now
     played = stage.play(1.5)
-    length = round((0.2 + 0.3) * RATE)
+    length = round((0.2 + mouth_module.REFERENCE_TAIL_S) * RATE)
     stage.mouth.close()  # Everything has been told then.
     blocks = np.concatenate([block for block, _ in stage.witness.played])
     np.testing.assert_array_equal(blocks, played[:length])
     times = [audible_at for _, audible_at in stage.witness.played]
     np.testing.assert_allclose(times, at + 0.05 + 0.01 * np.arange(len(times)))
+
+
+def test_the_echo_cancellation_is_told_what_comes(stage: Stage) -> None:
+    stage.say("一二三四五，六七八九十。")
+    stage.settle()
+    played = stage.play(3.0)
+    stage.mouth.close()  # Everything has been told then.
+    told = [(i, ahead) for i, ahead in enumerate(stage.witness.ahead) if len(ahead)]
+    assert len(told) >= 5
+    longest = round(mouth_module.AHEAD_S * RATE)
+    assert max(len(ahead) for _, ahead in told) == longest
+    for index, ahead in told:
+        start = (index + 1) * BLOCK
+        np.testing.assert_allclose(ahead, played[start : start + len(ahead)], atol=1e-4)
+
+
+def test_of_a_reply_that_was_stopped_nothing_more_is_foreseen(stage: Stage) -> None:
+    stage.say("一二三四五六七八九十。")
+    stage.settle()
+    stage.play(0.3)
+    stage.mouth.stop()
+    stage.play(1.0)
+    stage.mouth.close()
+    until_stop = round(0.3 * RATE / BLOCK)
+    assert any(map(len, stage.witness.ahead[:until_stop]))
+    assert not any(map(len, stage.witness.ahead[until_stop:]))
+    silence = stage.witness.played[until_stop + 2 :]
+    assert len(silence) * BLOCK >= mouth_module.AHEAD_S * RATE
+    assert not any(block.any() for block, _ in silence)
 
 
 def test_render_is_quick_while_the_voice_works(stage: Stage) -> None:
