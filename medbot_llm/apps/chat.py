@@ -23,7 +23,6 @@ from medbot_llm.apps.engine_options import add_engine_options
 from medbot_llm.apps.engine_options import engine_of
 from medbot_llm.apps.simulate import SystemEvent
 from medbot_llm.apps.simulate import scan_of
-from medbot_llm.apps.tasks import MAX_SPEECH_CHARS
 from medbot_llm.apps.tasks import add_talk_options
 from medbot_llm.apps.tasks import read_task_file
 from medbot_llm.dialogue.policy import PolicySettings
@@ -42,6 +41,7 @@ from medbot_llm.domain import TripStage
 from medbot_llm.domain import Utterance
 from medbot_llm.engines.build import EngineKind
 from medbot_llm.engines.worker import EngineWorker
+from medbot_llm.prompts.untrusted import MAX_SPEECH_CHARS
 from medbot_llm.prompts.untrusted import neutralise
 from medbot_llm.safety.base import Verdict
 

@@ -19,7 +19,6 @@ from medbot_llm.apps.json_lines import Record
 from medbot_llm.apps.json_lines import add_input
 from medbot_llm.apps.json_lines import read_records
 from medbot_llm.apps.json_lines import write_object
-from medbot_llm.apps.tasks import MAX_SPEECH_CHARS
 from medbot_llm.apps.tasks import matching_scan
 from medbot_llm.apps.tasks import read_task
 from medbot_llm.apps.tasks import scan_source
@@ -48,6 +47,7 @@ from medbot_llm.engines.base import EngineUnavailableError
 from medbot_llm.engines.base import ProgressCallback
 from medbot_llm.engines.base import Sampling
 from medbot_llm.engines.worker import EngineWorker
+from medbot_llm.prompts.untrusted import MAX_SPEECH_CHARS
 from medbot_llm.prompts.untrusted import neutralise
 from medbot_llm.safety.base import Verdict
 

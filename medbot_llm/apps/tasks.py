@@ -23,8 +23,6 @@ from medbot_llm.prompts.untrusted import neutralise
 
 MAX_TEXT_CHARS = 300
 MAX_NOTES_CHARS = 1000
-MAX_SPEECH_CHARS = 20_000
-"""Of one turn, as at the node's edge."""
 
 
 def add_talk_options(parser: argparse._ActionsContainer) -> None:

@@ -20,6 +20,7 @@ from medbot_llm.domain import Alert
 from medbot_llm.domain import ReplyChunk
 from medbot_llm.domain import Utterance
 from medbot_llm.engines.worker import EngineWorker
+from medbot_llm.prompts.untrusted import MAX_SPEECH_CHARS
 from medbot_llm.prompts.untrusted import neutralise
 from medbot_llm.safety.base import Verdict
 from medbot_llm.speech.audio import Samples
@@ -34,7 +35,6 @@ from medbot_llm.speech.mouth import SpeakingState
 
 logger = logging.getLogger(__name__)
 
-MAX_SPEECH_CHARS = 20_000
 _INDENT = " " * 8
 
 

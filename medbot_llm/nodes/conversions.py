@@ -41,12 +41,12 @@ from medbot_llm.msg import Medication as MedicationMsg
 from medbot_llm.msg import Response as ResponseMsg
 from medbot_llm.msg import RobotContext as RobotContextMsg
 from medbot_llm.msg import Speech as SpeechMsg
+from medbot_llm.prompts.untrusted import MAX_SPEECH_CHARS
 from medbot_llm.prompts.untrusted import neutralise
 
 MAX_NAME_CHARS = 120
 MAX_LABEL_CHARS = 300
 MAX_NOTES_CHARS = 1000
-MAX_SPEECH_CHARS = 20_000
 MAX_LIST_ENTRIES = 30
 ROLE_OF_SOURCE = {
     ScanSource.WRISTBAND: SpeakerRole.PATIENT,

@@ -65,6 +65,7 @@ from medbot_llm.nodes.managed import ManagedNode
 from medbot_llm.nodes.managed import logging_failures
 from medbot_llm.nodes.managed import run_node
 from medbot_llm.nodes.parameters import DialogueParameters
+from medbot_llm.prompts.untrusted import MAX_SPEECH_CHARS
 from medbot_llm.prompts.untrusted import neutralise
 from medbot_llm.safety.base import Verdict
 
@@ -273,7 +274,7 @@ class DialogueNode(ManagedNode):
         self._hear(utterance, session, problems)
 
     def _on_speech_text(self, msg: String, session: DialogueSession) -> None:
-        text = neutralise(msg.data, conversions.MAX_SPEECH_CHARS)
+        text = neutralise(msg.data, MAX_SPEECH_CHARS)
         utterance = Utterance(text=text, received_s=time.monotonic())
         self._caption_heard(utterance, is_final=True)
         self._hear(utterance, session, [])

@@ -26,6 +26,8 @@ import re
 import unicodedata
 
 ELLIPSIS = "…"
+MAX_SPEECH_CHARS = 20_000
+"""Of one turn, wherever it comes in."""
 
 _RAW_CHARS_PER_CHAR = 64
 
