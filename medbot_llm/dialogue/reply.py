@@ -151,7 +151,7 @@ class ReplySpeaker:
         for sentence, is_last in self._model_sentences(reply, messages, sampling, stop_model):
             words = bare(sentence)
             if len(words) >= LOOP_FROM_CHARS and words in said:
-                # A model that says a sentence again has nothing more to say, and may do so for ever.
+                # A model that says a sentence again has no more to say, and may do so for ever.
                 break
             said.add(words)
             verdict = self._check(sentence, plan.language, reply.brief)
