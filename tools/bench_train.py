@@ -3,7 +3,8 @@
 Both train the same model on the shipped conversations (training/recipes/smoke/sft.jsonl, worded as
 the robot words them) with the same settings, in turn, each in a process of its own: the plain
 script (bench_train_plain.py), `medbot-train sft`, and `medbot-train sft` with packing. A token
-counts when it is no padding. Time is the trainer's own, from its first step to its last; data are read and tokenized before.
+counts when it is no padding. Time is the trainer's own, from its first step to its last; data are
+read and tokenized before.
 
 Exit status 1: a bar is missed. Models: `random`, a Qwen2 of 22 million random weights, all of them
 trained; or an id of `medbot models list` (or a .gguf file), trained by LoRA.

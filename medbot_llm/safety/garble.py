@@ -3,7 +3,8 @@
 A small or badly trained model falls into loops ("祝您早日康復，祝您早日康復，祝您早日康復") and
 slides into letters and words of other languages in the middle of a sentence. No single word of
 that is wrong, so the checks of medical claims pass it; at a bed it tells a patient that the robot
-is broken. The numbers below leave alone what people repeat: 謝謝謝謝, "no, no, no", "step by step".
+is broken. The numbers below leave alone what people repeat: 謝謝謝謝, "no, no, no", "step by
+step".
 """
 
 from __future__ import annotations
