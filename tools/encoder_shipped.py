@@ -2,8 +2,8 @@
 
     python tools/encoder_shipped.py resource/triage .training/triage/start
 
-The ONNX file keeps its matrices in eight bits with a scale for each block; what is lost by that is
-lost, and a training that goes on from it makes up for it.
+The ONNX file keeps its matrices in eight bits with a scale for each block, or row; what is lost by
+that is lost, and a training that goes on from it makes up for it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from onnx import numpy_helper
 from medbot_llm.safety.encoder import ONNX_FILE
 from medbot_llm.safety.encoder import PIECES_FILE
 
+HEADS = ("hidden", "scores")
+"""In eight bits where the encoder is not written to be precise."""
 OF_A_LAYER = ("queries", "keys", "values", "out", "up", "down")
 ZERO = 128
 """MatMulNBits keeps eight bits without a sign."""
@@ -61,17 +64,34 @@ def weights_of(model: Any) -> dict[str, Any]:
     layers = sum(name.endswith(".queries.bias") for name in weights)
     names = [f"layers.{layer}.{part}" for layer in range(layers) for part in OF_A_LAYER]
     products = [node for node in model.graph.node if node.op_type == "MatMulNBits"]
+    matrix_of = _in_blocks
+    if not products:
+        products = [node for node in model.graph.node if node.op_type == "MatMulInteger"]
+        matrix_of = _in_columns
+        names += HEADS
     if len(products) != len(names):
-        raise ValueError(f"{len(products)} products in blocks instead of {len(names)}")
+        raise ValueError(f"{len(products)} products in eight bits instead of {len(names)}")
     for name, node in zip(names, products, strict=True):
-        numbers, scales = (arrays[given] for given in node.input[1:3])
-        blocks = (numbers.astype(np.float32) - ZERO) * scales.reshape(*numbers.shape[:2], 1)
-        matrix = blocks.reshape(len(blocks), -1)
+        matrix = matrix_of(arrays, node)
         rows = len(weights[f"{name}.bias"])
         if len(matrix) != rows:
             raise ValueError(f"{name} has {len(matrix)} rows and {rows} offsets")
         weights[f"{name}.weight"] = matrix
     return weights
+
+
+def _in_blocks(arrays: Mapping[str, Any], node: Any) -> Any:
+    """A matrix of which each row is in blocks with a scale of their own (rows, columns)."""
+    numbers, scales = (arrays[given] for given in node.input[1:3])
+    blocks = (numbers.astype(np.float32) - ZERO) * scales.reshape(*numbers.shape[:2], 1)
+    return blocks.reshape(len(blocks), -1)
+
+
+def _in_columns(arrays: Mapping[str, Any], node: Any) -> Any:
+    """A matrix that lies on its side, with a scale for each row (rows, columns)."""
+    numbers, zero = arrays[node.input[1]], arrays[node.input[3]]
+    scale = arrays[node.input[1].removesuffix("_quantized") + "_scale"]
+    return ((numbers.astype(np.float32) - zero) * scale).T
 
 
 def tokenizer_of(pieces: str) -> str:

@@ -8,7 +8,11 @@ make a verdict is trained on the deliveries, on what encoders say that had not s
 nobody read them while the rules were written. Prints how the ways of deciding compare, and writes
 `resource/verifier/second_line.*`.
 
-The steps are those of `train_triage.py`, with .training/verifier as the folder.
+The steps are those of `train_triage.py`, with .training/verifier as the folder; and as there, what
+the robot runs can be gone on from when deliveries have been added: name their files as LATER, and
+call `encoder_shipped.py resource/verifier .training/verifier/start` before `prepare`. How both
+lines are joined stays as it was then; a quarter of the new deliveries is held out, to see what has
+come of it.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +32,8 @@ import numpy as np
 import numpy.typing as npt
 from encoder_base import SOURCE
 from encoder_base import write_task
+from encoder_fit import ALWAYS
+from encoder_fit import WHOLE
 from encoder_steps import DataChangedError
 from encoder_steps import check_data
 from encoder_steps import data_digest
@@ -43,6 +50,7 @@ from medbot_llm.domain import Language
 from medbot_llm.knowledge.formulary import Formulary
 from medbot_llm.knowledge.interactions import Interactions
 from medbot_llm.safety.base import Brief
+from medbot_llm.safety.encoder import ABOUT_FILE
 from medbot_llm.safety.label_facts import LabelReader
 from medbot_llm.safety.label_facts import TaskFacts
 from medbot_llm.safety.second_opinion import FORMAT
@@ -51,6 +59,7 @@ from medbot_llm.safety.second_opinion import Opinion
 from medbot_llm.safety.second_opinion import Telling
 from medbot_llm.safety.second_opinion import as_read
 from medbot_llm.safety.verdicts import Ruled
+from medbot_llm.safety.verdicts import Verdicts
 from medbot_llm.safety.verdicts import inputs
 from medbot_llm.safety.verdicts import is_hard
 from medbot_llm.safety.verifier import SafetyVerifier
@@ -66,6 +75,15 @@ EPOCHS, RATE, BATCH = 6, 3e-4, 64
 FOLDS = 4
 SEED = 20261126
 STRENGTH = 1.0
+LATER = ("pairs_third.jsonl",)
+"""Files of deliveries that came after a training, which `START` goes on from."""
+START = "start"
+"""Folder in FOLDER with weights.npz and tokenizer.json of the training before LATER."""
+EPOCHS_ON, RATE_ON = 2, 1e-4
+TIMES_LATER, SHARE_EARLIER = 2, 0.35
+"""When one is gone on from: how often each new sentence is shown in an epoch, and what share of
+the others."""
+HELD_OUT = 0
 BLOCKED_GOOD = 0.12
 """Share of the good sentences about a delivery that may be blocked, at most. Most of them are
 twins of unsafe ones, written to be taken for them: of everyday ones about a third as many are
@@ -81,6 +99,7 @@ class Line:
 
     Attributes:
         delivery: Number of the delivery, -1 for none.
+        is_later: It came after a training that can be gone on from.
         ruled: What the rules alone make of it.
     """
 
@@ -90,6 +109,7 @@ class Line:
     delivery: int = -1
     told: str = ""
     ruled: Ruled = NOT_RULED
+    is_later: bool = False
 
     @property
     def is_unsafe(self) -> bool:
@@ -131,19 +151,19 @@ def read_lines(directory: Path) -> list[Line]:
     verifier = SafetyVerifier(formulary, interactions, second_opinion=None)
     telling = Telling(formulary, interactions)
     reader = LabelReader(formulary)
-    for number, (language, task, sentences) in enumerate(read_deliveries(directory)):
+    for number, (file, language, task, sentences) in enumerate(read_deliveries(directory)):
         told = telling.of(TaskFacts(task, reader), language)
         for reason, sentence in sentences:
             ruled = verifier.by_rules(sentence, language, Brief(task=task))
-            line = Line(language, reason, sentence, number, told, ruled)
+            line = Line(language, reason, sentence, number, told, ruled, file in LATER)
             lines.setdefault((number, canonical(sentence)), line)
     return list(lines.values())
 
 
 def read_deliveries(
     directory: Path,
-) -> Iterator[tuple[Language, DeliveryTask, list[tuple[str, str]]]]:
-    """Read deliveries: language, task, and (reason, sentence) of each sentence."""
+) -> Iterator[tuple[str, Language, DeliveryTask, list[tuple[str, str]]]]:
+    """Read deliveries: file, language, task, and (reason, sentence) of each sentence."""
     for file in sorted(directory.glob("*.jsonl")):
         for index, row in enumerate(file.read_text(encoding="utf-8").splitlines()):
             where = f"{file.name}, line {index + 1}"
@@ -154,7 +174,7 @@ def read_deliveries(
                 sentences = [(reason, text) for _, reason, text in record.fields["sentences"]]
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{where}: {error}") from None
-            yield language, task, sentences
+            yield file.name, language, task, sentences
 
 
 def folds_of(lines: Sequence[Line]) -> list[int]:
@@ -177,6 +197,8 @@ def reasons_of(lines: Sequence[Line]) -> list[str]:
 def prepare(lines: Sequence[Line]) -> None:
     """Write the folder for `encoder_fit.py`."""
     reasons = reasons_of(lines)
+    goes_on = (FOLDER / START).is_dir()
+    shown = shown_again(lines) if goes_on else list(zip(lines, folds_of(lines), strict=True))
     examples = [
         {
             "text": as_read(line.sentence),
@@ -187,7 +209,7 @@ def prepare(lines: Sequence[Line]) -> None:
             "weight": 1.0,
             "language": line.language.value,
         }
-        for line, fold in zip(lines, folds_of(lines), strict=True)
+        for line, fold in shown
     ]
     write_task(
         FOLDER,
@@ -196,14 +218,31 @@ def prepare(lines: Sequence[Line]) -> None:
             "yes": HEADS,
             "choices": reasons,
             "layers": LAYERS,
-            "epochs": EPOCHS,
-            "rate": RATE,
+            "epochs": EPOCHS_ON if goes_on else EPOCHS,
+            "rate": RATE_ON if goes_on else RATE,
             "batch": BATCH,
             "seed": SEED,
             "chat": False,
+            "ships": HELD_OUT if goes_on else WHOLE,
+            "start": START if goes_on else "",
         },
+        [text for line in lines for text in (as_read(line.sentence), line.told)],
     )
     note_data(FOLDER, data_digest((*DATA.glob("*.tsv"), *DATA.glob("*.jsonl"))))
+
+
+def shown_again(lines: Sequence[Line]) -> list[tuple[Line, int]]:
+    """The sentences that a training which goes on is shown, and the fold of each."""
+    rng = random.Random(SEED)
+    shown: list[tuple[Line, int]] = []
+    for line, fold in zip(lines, folds_of(lines), strict=True):
+        if not line.is_later:
+            shown += [(line, ALWAYS)] * int(rng.random() < SHARE_EARLIER)
+        elif fold == HELD_OUT:
+            shown.append((line, HELD_OUT))
+        else:
+            shown += [(line, ALWAYS)] * TIMES_LATER
+    return shown
 
 
 # --- fusion --------------------------------------------------------------------------------------
@@ -215,6 +254,7 @@ def finish(lines: Sequence[Line]) -> int:
     from encoder_export import write_about
     from encoder_export import write_files
 
+    goes_on = (FOLDER / START).is_dir()
     try:
         scores = read_held_out(FOLDER)
     except (OSError, ValueError) as error:
@@ -225,10 +265,16 @@ def finish(lines: Sequence[Line]) -> int:
     except (OSError, DataChangedError) as error:
         print(f"train_verifier: {error}; prepare it", file=sys.stderr)
         return 2
+    if goes_on:
+        fusion = json.loads((OUTPUT / ABOUT_FILE).read_text(encoding="utf-8"))["fusion"]
+        held_out = [(line, fold) for line, fold in shown_again(lines) if fold == HELD_OUT]
+        compare(held_out, scores[~np.isnan(scores[:, 0])], fusion, reasons_of(lines))
+    else:
+        fusion = fused(lines, scores, np.array(folds_of(lines)))
     about = {
         "format": FORMAT,
         **write_files(FOLDER, OUTPUT, is_precise=False),
-        "fusion": fused(lines, scores, np.array(folds_of(lines))),
+        "fusion": fusion,
         "lines": len(lines),
         "data_sha256": data_digest((*DATA.glob("*.tsv"), *DATA.glob("*.jsonl"))),
         "base": SOURCE,
@@ -279,6 +325,34 @@ def fused(lines: Sequence[Line], scores: Array, folds: npt.NDArray[np.int64]) ->
         },
         "threshold": round(limit, 5),
     }
+
+
+def compare(
+    held_out: Sequence[tuple[Line, int]],
+    scores: Array,
+    fusion: Mapping[str, Any],
+    reasons: Sequence[str],
+) -> None:
+    """Print what becomes of new sentences that were held out, as the lines are joined now."""
+    verdicts = Verdicts.from_numbers(fusion)
+    print(f"of {len(held_out)} new sentences held out: unsafe passed, good blocked")
+    lines = [line for line, _ in held_out]
+    named = [reasons[i] for i in scores[:, 1:].argmax(axis=1)]
+    blocked = np.array(
+        [
+            (
+                line.ruled.verdict
+                if line.ruled.is_final
+                else verdicts.decide(line.ruled, Opinion(float(logit), reason))
+            ).blocked
+            for line, logit, reason in zip(lines, scores[:, 0], named, strict=True)
+        ]
+    )
+    by_rules = np.array([line.ruled.verdict.blocked for line in lines])
+    wanted = np.array([line.is_unsafe for line in lines])
+    show(wanted, "rules alone", by_rules)
+    show(wanted, "both, joined as before", blocked)
+    report(lines, named, blocked)
 
 
 def logistic(rows: Array, wanted: npt.NDArray[np.bool_]) -> LogisticRegression:
