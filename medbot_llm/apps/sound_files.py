@@ -11,7 +11,7 @@ import contextlib
 import os
 import stat
 import struct
-import tempfile
+import uuid
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -213,34 +213,22 @@ class WavWriter:
     """
 
     def __init__(self, path: str | Path, rate: int) -> None:
-        """Raises MedbotError where it can't be written, with its name."""
+        """For a file of this rate, Hz. Nothing is made of it before there is something to write:
+        Ctrl-C between its making and the `with` would leave it there.
+        """
         self.path = Path(path)
         self.rate = rate
         self.samples = 0
         """Written so far."""
-        self._part: str | None = None
-        try:
-            if self.path.exists() and not self.path.is_file():
-                # A device or a pipe, which cannot be replaced.
-                raw: IO[bytes] = self.path.open("wb")
-            else:
-                handle, self._part = tempfile.mkstemp(
-                    prefix=f".{self.path.name[:64]}.", suffix=".part", dir=self.path.parent
-                )
-                raw = os.fdopen(handle, "wb")
-        except OSError as error:
-            raise MedbotError(f"{path}: can't be written: {error.strerror}") from None
-        self._raw = raw
-        self._file = wave.open(raw, "wb")  # noqa: SIM115 - closed by __exit__
-        self._file.setnchannels(1)
-        self._file.setsampwidth(2)
-        self._file.setframerate(rate)
+        self._part: Path | None = None
+        self._raw: IO[bytes] | None = None
+        self._file: wave.Wave_write | None = None
 
     def write(self, samples: Samples) -> None:
-        """Append. Raises MedbotError."""
+        """Append. Raises MedbotError where it can't be written, with its name."""
         whole = np.rint(np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2")
         try:
-            self._file.writeframesraw(whole.tobytes())
+            self._opened().writeframesraw(whole.tobytes())
         except OSError as error:
             raise self._failure(error) from None
         self.samples += len(samples)
@@ -260,10 +248,12 @@ class WavWriter:
     ) -> None:
         try:
             with contextlib.suppress(OSError) if error else contextlib.nullcontext():
-                self._file.close()
-                self._raw.close()
+                file = self._file if error else self._opened()
+                if file is not None:
+                    file.close()
+                if self._raw is not None:
+                    self._raw.close()
                 if self._part is not None and error is None:
-                    os.chmod(self._part, 0o666 & ~_umask())
                     os.replace(self._part, self.path)
                     self._part = None
         except OSError as problem:
@@ -271,7 +261,25 @@ class WavWriter:
         finally:
             if self._part is not None:
                 with contextlib.suppress(OSError):
-                    os.unlink(self._part)
+                    self._part.unlink(missing_ok=True)
+
+    def _opened(self) -> wave.Wave_write:
+        if self._file is not None:
+            return self._file
+        if self.path.exists() and not self.path.is_file():
+            # A device or a pipe, which cannot be replaced.
+            self._raw = self.path.open("wb")
+        else:
+            name = f".{self.path.name[:64]}.{uuid.uuid4().hex[:8]}.part"
+            # Known before it is there, so that it is deleted whatever comes.
+            self._part = self.path.with_name(name)
+            self._raw = self._part.open("xb")
+        file = wave.open(self._raw, "wb")  # noqa: SIM115 - closed by __exit__
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(self.rate)
+        self._file = file
+        return file
 
     def _failure(self, error: OSError) -> MedbotError:
         return MedbotError(f"{self.path}: can't be written: {error.strerror or error}")
@@ -289,9 +297,3 @@ def check_folder(path: str | Path) -> None:
 def _followed_by(pieces: Iterator[Samples], last: Samples) -> Iterator[Samples]:
     yield from pieces
     yield last
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

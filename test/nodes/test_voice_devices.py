@@ -53,8 +53,10 @@ def test_a_sound_server_that_dies_is_told_and_taken_up_again(robot: VoiceRobot) 
     robot.robot.wait(lambda: robot.robot.responses, "an answer in text")
     robot.server.start()
     robot.robot.wait(lambda: level(robot, "loudspeaker") != ERROR, "the loudspeaker", COMES_BACK_S)
-    before = len(robot.robot.speech)
+    before, replies = len(robot.robot.speech), len(robot.robot.responses)
     assert until(lambda: _is_heard(robot, before), COMES_BACK_S)
+    for speech in robot.finals(before):
+        robot.wait_for_answer(speech, replies)
     assert all(node.is_alive for node in robot.nodes.values())
 
 
@@ -78,9 +80,10 @@ def test_muted_by_parameter_it_says_nothing_and_is_heard_again_later(robot: Voic
         assert future.result().results[0].successful
 
     robot.wait_quiet()
-    spoken = len(robot.robot.speaking)
     mute(True)
+    spoken = len(robot.robot.speaking)
     robot.robot.say("你好")
+    robot.robot.wait(lambda: robot.robot.responses[-1].is_last, "the answer in text")
     time.sleep(2.0)
     assert not any(state.is_speaking for state in robot.robot.speaking[spoken:])
     mute(False)

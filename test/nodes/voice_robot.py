@@ -117,7 +117,7 @@ class VoiceRobot:
         with self.server.recording(rate=RATE) as recorded:
             self.say(text, language)
             [speech] = robot.wait(lambda: self.finals(before), f"speech: {text}")
-            self._wait_for_answer(speech, replies)
+            self.wait_for_answer(speech, replies)
         words = "".join(r.text for r in robot.responses[replies:])
         return speech, words, Sound(recorded[0], RATE)
 
@@ -133,9 +133,9 @@ class VoiceRobot:
             guesses = [speech.text for speech in robot.speech[before:]]
             values = {v.key: v.value for v in robot.diagnostics["microphone"].values}
             raise AssertionError(f"{error}: {states}, {guesses}, {values}") from error
-        self._wait_for_answer(speech, replies)
+        self.wait_for_answer(speech, replies)
 
-    def _wait_for_answer(self, speech: Speech, replies: int) -> None:
+    def wait_for_answer(self, speech: Speech, replies: int) -> None:
         """Wait until the answer to a turn has been said; it is among the replies from there on."""
         self.robot.wait(
             lambda: [

@@ -129,7 +129,9 @@ def test_no_loudspeaker_is_one_line(voice, monkeypatch, capsys):
 
 
 def test_ctrl_c_is_clean(kokoro_model: Path, repository: Path, tmp_path):
-    command = [sys.executable, "-m", "medbot_llm.apps.cli", "say", "早餐後吃一顆。" * 100]
+    # Each sentence another one: what was said before is said at once.
+    text = "".join(f"第{day}天早餐後吃一顆。" for day in range(100))
+    command = [sys.executable, "-m", "medbot_llm.apps.cli", "say", text]
     process = subprocess.Popen(
         [*command, "-o", str(tmp_path / "a.wav")],
         cwd=repository,
