@@ -112,28 +112,28 @@ class VoiceRobot:
 
     def ask(self, text: str, language: Language) -> tuple[Speech, str, Sound]:
         """The patient asks: what was heard, the text of the answer, and its sound."""
-        robot = self.robot
-        before, replies = len(robot.speech), len(robot.responses)
+        replies = len(self.robot.responses)
         with self.server.recording(rate=RATE) as recorded:
-            self.say(text, language)
-            [speech] = robot.wait(lambda: self.finals(before), f"speech: {text}")
-            self.wait_for_answer(speech, replies)
-        words = "".join(r.text for r in robot.responses[replies:])
+            speech = self.be_answered(text, language)
+        words = "".join(r.text for r in self.robot.responses[replies:])
         return speech, words, Sound(recorded[0], RATE)
 
-    def be_answered(self, text: str, language: Language) -> None:
-        """The patient says something, and the robot answers to the end of its reply."""
+    def be_answered(self, text: str, language: Language) -> Speech:
+        """The patient says something, and the robot answers to the end of its reply; what was
+        heard.
+        """
         robot = self.robot
         before, noticed, replies = len(robot.speech), len(robot.activity), len(robot.responses)
         self.say(text, language)
         try:
-            [speech] = robot.wait(lambda: self.finals(before), "speech")
+            [speech] = robot.wait(lambda: self.finals(before), f"speech: {text}")
         except AssertionError as error:
             states = [activity.state for activity in robot.activity[noticed:]]
             guesses = [speech.text for speech in robot.speech[before:]]
             values = {v.key: v.value for v in robot.diagnostics["microphone"].values}
             raise AssertionError(f"{error}: {states}, {guesses}, {values}") from error
         self.wait_for_answer(speech, replies)
+        return speech
 
     def wait_for_answer(self, speech: Speech, replies: int) -> None:
         """Wait until the answer to a turn has been said; it is among the replies from there on."""
