@@ -230,14 +230,12 @@ def test_an_emergency_is_heard_and_answered_at_once(robot: VoiceRobot) -> None:
         ),
         "the words of an emergency",
     )
-    robot.robot.wait(
-        lambda: any(
-            s.is_speaking and s.kind == Response.KIND_EMERGENCY for s in robot.robot.speaking
+    sounding = robot.robot.wait(
+        lambda: next(
+            (s for s in robot.robot.speaking if s.is_speaking and s.reply_id == first.reply_id),
+            None,
         ),
         "the words to sound",
-    )
-    sounding = next(
-        s for s in robot.robot.speaking if s.is_speaking and s.reply_id == first.reply_id
     )
     # They were spoken ahead, and go to the device at once.
     assert seconds(sounding.first_audio) - seconds(first.header.stamp) < AT_ONCE_S + BUSY_S
