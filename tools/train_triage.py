@@ -84,7 +84,12 @@ HALF_READ = "more.tsv"
 """… one of which every other line was …"""
 TWINNED = "zh5.tsv"
 """… and one with each idea in both scripts, whose folds know each other."""
-LATER = (("en6.tsv", "zh6.tsv"), ("everyday.tsv", "missed2.tsv"), ("en7.tsv", "zh7.tsv"))
+LATER = (
+    ("en6.tsv", "zh6.tsv"),
+    ("everyday.tsv", "missed2.tsv"),
+    ("en7.tsv", "zh7.tsv"),
+    ("everyday2en.tsv", "everyday2zh.tsv"),
+)
 """Files that came after a training, one group for each. They are read last and in this order, so
 that the lines of the others keep their folds, and that training can be gone on from."""
 START = "start"

@@ -79,8 +79,8 @@ LATER = ("pairs_third.jsonl",)
 """Files of deliveries that came after a training, which `START` goes on from."""
 START = "start"
 """Folder in FOLDER with weights.npz and tokenizer.json of the training before LATER."""
-EPOCHS_ON, RATE_ON = 2, 1e-4
-TIMES_LATER, SHARE_EARLIER = 2, 0.35
+EPOCHS_ON, RATE_ON = 1, 1e-4
+TIMES_LATER, SHARE_EARLIER = 3, 0.2
 """When one is gone on from: how often each new sentence is shown in an epoch, and what share of
 the others."""
 HELD_OUT = 0
