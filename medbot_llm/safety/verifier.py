@@ -156,7 +156,8 @@ class SafetyVerifier:
         signs = signs_of(statements)
         if not verdict.blocked and "called_wrong" in signs and "called_right" not in signs:
             verdict = Verdict("wrong_drug_stated", "called what it is not")
-        agrees = not verdict.blocked and statements.states_dosing
+        is_lax = _LAX.search(read.text) is not None
+        agrees = not verdict.blocked and statements.states_dosing and not is_lax
         # What the rules can compare word by word needs no opinion.
         is_whole = not verdict.blocked and says_only_graded(statements, signs)
         return Ruled(verdict, agrees, is_whole, signs)
@@ -243,6 +244,13 @@ _WARM_UP = ("您好，早上一次吃兩顆藥，可以嗎？", "Hello, you can 
 _WARM_UP_TASK = DeliveryTask(
     "", Scene.WARD, Language.ZH_HANT, medications=(Medication("aspirin"),)
 )
+_LAX = re.compile(
+    r"\b(?:hardly|barely|scarcely|rarely|seldom|nobody|no ?one|few people|most people|bothers?|"
+    r"bothered|relaxed|casual(?:ly)?|optional|lax|fuss(?:y)?|strict(?:ly)?)\b"
+    r"|[没沒]什么人|[没沒]几个人|很少人|很少有人|大家都不|随意|随便|可有可无|不用太|不必太|别太"
+)
+"""How others take it, or how little it matters: an amount or a time beside that agrees with the
+label and yet is no instruction to keep to it."""
 _SAYABLE = frozenset({"wrong_dose_stated"})
 """Reasons that the plan's own facts can excuse."""
 _EVERYDAY = frozenset(

