@@ -140,6 +140,7 @@ _NO_MEMORY_WORDS = (
     "not enough memory",
     "can't allocate",
     "cannot allocate memory",
+    "failed to map segment",
     "os error 12",
     "bad_alloc",
 )

@@ -193,6 +193,9 @@ class Pipeline:
             raise KeyboardInterrupt
         if ended.status != 0:
             by_kernel = kills is not None and (kernel_kills() or 0) > kills
+            if ended.status < 0:
+                # Who was killed could not end the line of its bar.
+                _say("")
             raise PipelineError(self._failure(step, number, ended, by_kernel))
         entry.update(self._outcome(step), status=FINISHED, ended=run_record.now())
         self._state.write()
