@@ -25,6 +25,7 @@ from medbot_llm.domain import MedbotError
 from medbot_llm.domain import ReplyChunk
 from medbot_llm.domain import ReplyKind
 from medbot_llm.models.store import ModelStore
+from medbot_llm.speech.audio import Samples
 from medbot_llm.speech.audio import Sound
 from medbot_llm.speech.devices import Loudspeaker
 from medbot_llm.speech.mouth import Mouth
@@ -207,7 +208,7 @@ class _Listener:
         if state.is_speaking and not self._has_begun:
             self.first_at, self._has_begun = state.first_audio_at, True
 
-    def on_played(self, sound: Sound, audible_at: float) -> None:
+    def on_played(self, sound: Sound, audible_at: float, ahead: Samples) -> None:
         """No microphone hears it."""
 
     def on_problem(self, problem: str) -> None:

@@ -132,4 +132,5 @@ def _to_pcm(samples: Samples) -> bytes:
 
 
 def _from_pcm(numbers: Any) -> Samples:
-    return np.frombuffer(numbers, dtype=np.int16).astype(np.float32) / np.float32(_PCM)
+    samples: Samples = np.frombuffer(numbers, dtype=np.int16).astype(np.float32) / np.float32(_PCM)
+    return samples
