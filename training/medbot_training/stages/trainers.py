@@ -103,14 +103,19 @@ class _RepeatsByEpoch(RepeatSampler):  # type: ignore[misc]
             self.generator.manual_seed((self.seed or 0) + epoch)
 
 
-class _Grpo(_OwnIds, GRPOTrainer):  # type: ignore[misc]
+class _OrderByEpoch:
+    """Before a trainer of TRL's that rolls out."""
+
     def _get_train_sampler(self, dataset: Any = None) -> Any:
-        return _RepeatsByEpoch.of(super()._get_train_sampler(dataset))
+        return _RepeatsByEpoch.of(super()._get_train_sampler(dataset))  # type: ignore[misc]
 
 
-class _Rloo(_OwnIds, RLOOTrainer):  # type: ignore[misc]
-    def _get_train_sampler(self, dataset: Any = None) -> Any:
-        return _RepeatsByEpoch.of(super()._get_train_sampler(dataset))
+class _Grpo(_OwnIds, _OrderByEpoch, GRPOTrainer):  # type: ignore[misc]
+    pass
+
+
+class _Rloo(_OwnIds, _OrderByEpoch, RLOOTrainer):  # type: ignore[misc]
+    pass
 
 
 class _Kto(_OwnIds, KTOTrainer):  # type: ignore[misc]
