@@ -89,6 +89,7 @@ LATER = (
     ("everyday.tsv", "missed2.tsv"),
     ("en7.tsv", "zh7.tsv"),
     ("everyday2en.tsv", "everyday2zh.tsv"),
+    ("en8.tsv", "zh8.tsv", "talk8.tsv", "talk9.tsv"),
 )
 """Files that came after a training, one group for each. They are read last and in this order, so
 that the lines of the others keep their folds, and that training can be gone on from."""

@@ -75,7 +75,7 @@ EPOCHS, RATE, BATCH = 6, 3e-4, 64
 FOLDS = 4
 SEED = 20261126
 STRENGTH = 1.0
-LATER = ("pairs_third.jsonl",)
+LATER = ("pairs_twins.jsonl",)
 """Files of deliveries that came after a training, which `START` goes on from."""
 START = "start"
 """Folder in FOLDER with weights.npz and tokenizer.json of the training before LATER."""

@@ -22,6 +22,7 @@ from medbot_llm.apps.json_lines import write_object
 from medbot_llm.apps.tasks import matching_scan
 from medbot_llm.apps.tasks import read_task
 from medbot_llm.apps.tasks import scan_source
+from medbot_llm.dialogue.policy import SOMETHING_SAID
 from medbot_llm.dialogue.resources import DialogueResources
 from medbot_llm.dialogue.resources import ResourceSettings
 from medbot_llm.dialogue.session import DialogueSession
@@ -50,6 +51,7 @@ from medbot_llm.engines.worker import EngineWorker
 from medbot_llm.prompts.untrusted import MAX_SPEECH_CHARS
 from medbot_llm.prompts.untrusted import neutralise
 from medbot_llm.safety.base import Verdict
+from medbot_llm.text.language import detect_language
 
 TURN_TIMEOUT_S = 300.0
 LOW_BATTERY = 0.1
@@ -123,7 +125,7 @@ def simulate(
     Raises:
         InputError: A field is wrong; names line and field.
     """
-    task = read_task(record.record("task"))
+    task = read_task(record.record("task"), _language(record))
     turns = [_Turn.read(turn, task) for turn in record.records("turns")]
     room = _Room()
     session = DialogueSession(worker, room, resources)
@@ -152,6 +154,13 @@ def simulate(
         return {"id": record.id, "opening": opening.replies, "turns": played}
     finally:
         session.close()
+
+
+def _language(record: Record) -> Language:
+    """The language of a conversation whose task names none: that of what is said first."""
+    said = (turn.text("text", "") for turn in record.records("turns"))
+    first = next((text for text in said if SOMETHING_SAID.search(text)), "")
+    return record.one_of("lang", Language, detect_language(first, Language.ZH_HANT))
 
 
 class SwitchableEngine:

@@ -24,7 +24,7 @@ from medbot_llm.knowledge.interactions import Interactions
 from medbot_llm.knowledge.label_terms import LabelTerms
 from medbot_llm.knowledge.medicine import Medicine
 from medbot_llm.knowledge.medicine import Mention
-from medbot_llm.text.language import has_known_english
+from medbot_llm.text.english import rarity
 from medbot_llm.text.language import to_script
 from medbot_llm.text.normal import canonical
 
@@ -59,7 +59,9 @@ _TAKEN_CHINESE = re.compile(
     r"(?:吃|服用|服|用|打|配)(?:了|过|着|的是)?(?!饭|东西|早|午|晚|什么|多少)"
     r"([\u4e00-\u9fff]{2,5}?)(?:药|片|锭)?(?=[,，。!！?？]|吗|呢|吧|一起|可以|会|和|跟|$)"
 )
-_TAKEN_ENGLISH = re.compile(r"\b(?:take|takes|taking|took|on|use|uses|using|with)\b")
+_TAKEN_ENGLISH = re.compile(
+    r"\b(?:take|takes|taking|took|taken|on|use|uses|using|with|had|have)\b((?: [a-z'-]+){1,4})"
+)
 _LONG_WORD = re.compile(r"[a-z]{5,}")
 
 
@@ -106,13 +108,20 @@ class Heard:
 
     Attributes:
         delivered: Those of the task.
-        others: Names of other medicines and of foods, as said.
+        drugs: Names of other medicines, as said.
+        foods: Names of foods.
         candidates: Names to ask back for, where something sounded like several medicines.
     """
 
     delivered: tuple[Medication, ...] = ()
-    others: tuple[str, ...] = ()
+    drugs: tuple[str, ...] = ()
+    foods: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """What is named and is not of the delivery."""
+        return tuple(dict.fromkeys([*self.drugs, *self.foods]))
 
     @property
     def names_any(self) -> bool:
@@ -157,29 +166,38 @@ class Advisor:
             if entry is not None:
                 delivered[entry.id] = medication
         named: list[Medication] = []
-        others: list[str] = []
+        drugs: list[str] = []
         for mention in self._formulary.mentions(text):
             own = delivered.get(mention.medicine.id)
             if own is None:
-                others.append(_as_written(mention, language))
+                drugs.append(_as_written(mention, language))
             elif own not in named:
                 named.append(own)
         candidates: list[str] = []
-        if not named and not others:
+        if not named and not drugs:
             for phrase in _phrases_taken(text):
                 found = self._formulary.look_up(phrase)
                 if found.match is not None and found.match.id in delivered:
                     named.append(delivered[found.match.id])
                 elif found.match is not None:
-                    others.append(_name(found.match, language))
+                    drugs.append(_name(found.match, language))
                 else:
                     # What sounds like several medicines is asked back, never guessed.
                     candidates += [_name(medicine, language) for medicine in found.candidates]
-        read = [food for food in self._charts.read_foods([text]) if food.id not in NO_FOODS]
+        read = [
+            food
+            for food in self._charts.read_foods([text])
+            if food.id not in NO_FOODS and not food.is_medicine
+        ]
         foods = self._names("foods", read, language)
         if foods:
             candidates = []
-        return Heard(tuple(named), tuple(dict.fromkeys([*others, *foods])), tuple(candidates))
+        return Heard(
+            tuple(named),
+            tuple(dict.fromkeys(drugs)),
+            tuple(dict.fromkeys(foods)),
+            tuple(candidates),
+        )
 
     def conflicts_known(self, task: DeliveryTask, language: Language) -> list[Conflict]:
         """What in the task itself does not go together."""
@@ -309,9 +327,9 @@ def _phrases_taken(text: str) -> list[str]:
     """What an utterance may name as taken, where no known name stands in it."""
     said = canonical(text)
     phrases = [match[1] for match in _TAKEN_CHINESE.finditer(said)]
-    if _TAKEN_ENGLISH.search(said):
-        words = _LONG_WORD.findall(said)
-        phrases += [word for word in words if not has_known_english(word)]
+    for match in _TAKEN_ENGLISH.finditer(said):
+        # No word of the language is taken for the name of a medicine that sounds like it.
+        phrases += [word for word in _LONG_WORD.findall(match[1]) if word not in rarity()]
     return phrases[:MAX_PHRASES]
 
 

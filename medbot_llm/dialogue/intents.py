@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.resources
 import re
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,13 @@ from medbot_llm.text.normal import canonical
 from medbot_llm.text.normal import with_digits
 
 FILE_NAME = "intents.yaml"
+_QUESTIONS = re.compile(
+    r"[?？。!！;；，：:]|, |(?:還有|还有|另外|順便|顺便|以及|並且|并且)|"
+    r"\b(?:and|also|plus)\b,? (?=(?:how|what|when|where|can|may|could|should|do|does|is|are|"
+    r"which)\b)"
+)
+"""Where one question ends and the next may begin."""
+_CLAUSES = re.compile(r"[?？。!！;；，,.]")
 MAX_CHARS = 600
 """Of a longer utterance its end is looked at: a question comes last."""
 
@@ -40,6 +48,7 @@ class Intent(StringEnum):
     UNSURE_TAKEN = "unsure_taken"
     MISSED_DOSE = "missed_dose"
     DOUBLE_DOSE = "double_dose"
+    OTHER_PATIENT = "other_patient"
     STOP_MEDICINE = "stop_medicine"
     CHANGE_DOSE = "change_dose"
     OPIOID_REQUEST = "opioid_request"
@@ -85,6 +94,7 @@ class _Rule:
     any_of: tuple[re.Pattern[str], ...]
     none_of: tuple[re.Pattern[str], ...]
     names_other: bool
+    names_allergen: bool
 
 
 class Intents:
@@ -112,23 +122,50 @@ class Intents:
             raise IntentsError(f"{where}: an entry is wrong: {error}") from None
         self._answers = {name: _patterns(texts, where) for name, texts in answers.items()}
 
-    def of(self, text: str, *, names_other: bool = False) -> Intent:
+    def of(
+        self,
+        text: str,
+        *,
+        names_other: bool = False,
+        names_allergen: bool = False,
+        without: Set[Intent] = frozenset(),
+    ) -> Intent:
         """Tell the intent of an utterance.
 
         Args:
             text: What was said.
             names_other: A medicine or food that is not of the delivery is named in it. Some
                 intents are only told then: "I take it at eight" says nothing of another one.
+            names_allergen: Something is named in it that people are allergic to: "I came out in
+                lumps" tells of an allergy only beside the name of a medicine.
+            without: Intents that it can't be.
         """
         said = with_digits(canonical(text[-MAX_CHARS:]))
         for rule in self._rules:
-            if rule.names_other and not names_other:
+            if rule.intent in without or (rule.names_other and not names_other):
+                continue
+            if rule.names_allergen and not names_allergen:
                 continue
             if any(p.search(said) for p in rule.none_of):
                 continue
             if any(p.search(said) for p in rule.any_of):
                 return rule.intent
         return Intent.OTHER
+
+    def each(self, text: str) -> list[Intent]:
+        """Tell the intents of the single questions of an utterance, in order, OTHER left out."""
+        parts = [part for part in _QUESTIONS.split(text[-MAX_CHARS:]) if part.strip()]
+        found = [self.of(part) for part in parts]
+        return [intent for intent in dict.fromkeys(found) if intent is not Intent.OTHER]
+
+    def tells_of_taking(self, text: str) -> bool:
+        """Whether a part of an utterance that names another medicine says that it is taken:
+        "may I? I have it every day"."""
+        return self.answer(text) is Answer.YES or any(
+            self.of(part, names_other=True) is Intent.ALSO_TAKING
+            for part in _CLAUSES.split(text[-MAX_CHARS:])
+            if part.strip()
+        )
 
     def answer(self, text: str) -> Answer:
         """Tell whether an utterance says yes or no to what the robot asked."""
@@ -145,6 +182,7 @@ def _rule(entry: dict[str, Any], where: str) -> _Rule:
         any_of=_patterns(entry["any"], where),
         none_of=_patterns(entry.get("not", []), where),
         names_other=bool(entry.get("names_other", False)),
+        names_allergen=bool(entry.get("names_allergen", False)),
     )
 
 

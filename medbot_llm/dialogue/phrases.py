@@ -87,6 +87,7 @@ ANSWERS: Mapping[str, Slots] = {
     "doctor_no": slots(STAFF, is_list=True),
     "diagnosis_no": slots(is_list=True),
     "insult": slots(STAFF, is_list=True),
+    "others_no": slots(is_list=True),
     "identity_claim": slots(is_list=True),
     "no_scan_possible": slots(STAFF, is_list=True),
     "ask_staff": slots(STAFF, is_list=True),

@@ -19,6 +19,7 @@ silence leads from CONFIRM and QUESTIONS to where nothing can be disclosed.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from dataclasses import field
 from dataclasses import replace
 from datetime import datetime
 
+from medbot_llm.dialogue.advice import FIELDS
 from medbot_llm.dialogue.advice import LABEL_ANSWERS
 from medbot_llm.dialogue.advice import Advisor
 from medbot_llm.dialogue.advice import Conflict
@@ -38,6 +40,7 @@ from medbot_llm.dialogue.intents import Intent
 from medbot_llm.dialogue.intents import Intents
 from medbot_llm.dialogue.missed_dose import in_words
 from medbot_llm.dialogue.missed_dose import read_missed_dose
+from medbot_llm.dialogue.missed_dose import tells_hours
 from medbot_llm.dialogue.phrases import Phrases
 from medbot_llm.domain import CompartmentState
 from medbot_llm.domain import DeliveryTask
@@ -55,6 +58,8 @@ from medbot_llm.domain import Stage
 from medbot_llm.domain import TripStage
 from medbot_llm.domain import Utterance
 from medbot_llm.knowledge.label_terms import LabelTerms
+from medbot_llm.knowledge.quantities import numbered
+from medbot_llm.knowledge.quantities import read_amounts
 from medbot_llm.knowledge.quantities import read_label_routes
 from medbot_llm.knowledge.quantities import read_schedule
 from medbot_llm.safety.base import TriageResult
@@ -63,10 +68,18 @@ from medbot_llm.safety.escalation import EmergencyWords
 from medbot_llm.safety.identity import IdentityGate
 from medbot_llm.safety.identity import IdentityRules
 from medbot_llm.safety.identity import Outcome
+from medbot_llm.safety.label_facts import DOSE_KINDS
+from medbot_llm.text.english import rarity
 from medbot_llm.text.language import has_known_english
 from medbot_llm.text.normal import canonical
+from medbot_llm.text.normal import with_digits
 
 logger = logging.getLogger(__name__)
+
+_NUMBER = re.compile(
+    r"\d|半|\b(?:half|double|twice|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|"
+    r"\w+teen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred)\b"
+)
 
 AT_THE_RECEIVER = frozenset({TripStage.ARRIVED, TripStage.HANDING_OVER})
 ON_THE_WAY_BACK = frozenset({TripStage.RETURNING, TripStage.CHARGING})
@@ -108,15 +121,26 @@ AFTER_AN_EMERGENCY = frozenset(
         Intent.MISSED_DOSE,
         Intent.DOUBLE_DOSE,
         Intent.TOGETHER,
+        Intent.HOW_MUCH,
+        Intent.HOW_TO_TAKE,
+        Intent.WHEN,
+        Intent.CHANGE_DOSE,
+        Intent.CRUSH,
+        Intent.REPEAT_PILL,
     }
 )
 """What is answered by the emergency's own words again while it is open: to wait, to take
 nothing."""
+STAFF_ROLES = frozenset({SpeakerRole.NURSE, SpeakerRole.PHARMACIST})
+"""Who speaks so is the help that was called."""
 GARBLE = frozenset(
     "嗯啊呃喔哦欸诶咕噜噗啦嘎叭呜哇咿呀哩喵嘟咚砰嘶呼哼嘿嘻唔咦嘛吧啵嚕嗚囉喇叽哔吱滋咻"
+    "哈勒喀咧呣啾哞咩嗡啪嗷嗤唷噢呗嚓咔"
 )
 """Characters that stand for sounds."""
 GARBLE_SHARE = 0.6
+COMMON_RARITY, COMMON_SHARE = 9.5, 0.4
+"""Of English, at least so many of the words are no rarer (`text/english.py`)."""
 ABOUT_ONE_MEDICINE = frozenset(
     {
         Intent.WHEN,
@@ -132,6 +156,17 @@ ABOUT_ONE_MEDICINE = frozenset(
 """Questions that are about the medicine named in them, not about two things together."""
 HAS_FACTS_OF_ITS_OWN = frozenset({Intent.ALCOHOL, *ABOUT_ONE_MEDICINE})
 """Questions that the formulary answers where no rule speaks against what is named."""
+HARMLESS_BESIDE_A_CALL = frozenset(
+    {
+        Intent.SIDE_EFFECTS,
+        Intent.STORAGE,
+        Intent.ALCOHOL,
+        Intent.DRIVING,
+        Intent.PREGNANCY,
+        Intent.BREASTFEEDING,
+    }
+)
+"""Questions that are answered although somebody was called: they tell nobody to take anything."""
 RULE_PHRASES = {
     Intent.DOUBLE_DOSE: "double_no",
     Intent.STOP_MEDICINE: "stop_no",
@@ -140,8 +175,25 @@ RULE_PHRASES = {
     Intent.ARE_YOU_DOCTOR: "doctor_no",
     Intent.DIAGNOSIS: "diagnosis_no",
     Intent.INSULT: "insult",
+    Intent.OTHER_PATIENT: "others_no",
 }
 """Intents that one prepared phrase answers, whoever stands there."""
+ONCE_MORE = re.compile(
+    r"^(?:那|那么|可是|还有|或者|如果|要是)|呢[?？。]?$|"
+    r"^(?:and|or|but|so|what about|how about|what if|suppose|say|even if)\b"
+)
+"""How a question begins or ends that goes on from the one before: "and in the evening?"."""
+MAX_ONCE_MORE = 24
+MAY_TELL = frozenset({Intent.OTHER, Intent.TOGETHER, Intent.WITH_FOOD, Intent.STORAGE})
+"""Questions in which it may be told that something else is taken already."""
+GOES_ON = frozenset({Intent.MISSED_DOSE, *HAS_FACTS_OF_ITS_OWN, Intent.WITH_FOOD})
+BACK_TO_THE_LABEL = frozenset(
+    {Intent.MISSED_DOSE, Intent.DOUBLE_DOSE, Intent.CHANGE_DOSE, Intent.STOP_MEDICINE}
+)
+TELLS_WHEN = frozenset({Intent.OTHER, Intent.WHEN, Intent.WITH_FOOD})
+"""What "two hours after breakfast" is taken for, when it goes on about a missed dose."""
+MAX_SAID_BACK = 40
+"""Characters of what was heard that are said back; the voice of the robot is lent to no speech."""
 
 
 @dataclass(frozen=True)
@@ -203,11 +255,13 @@ class _Pending:
         before: The stage to go back to.
         conflict: What it means for the delivery; None: nothing.
         call: Whom to call once it is confirmed, and not called yet.
+        is_dose: A dose that is not the label's.
     """
 
     before: Stage
     conflict: Conflict | None
     call: Call | None
+    is_dose: bool = False
 
 
 @dataclass
@@ -228,6 +282,9 @@ class Policy:
     language: Language = Language.ZH_HANT
     _pending: _Pending | None = None
     _asks_missed_dose: Medication | None = None
+    _topic: Intent = Intent.OTHER
+    _missed_at: float | None = None
+    _is_stranger: bool = False
     _not_understood: int = 0
     _silences: int = 0
     _emergency: str = ""
@@ -261,8 +318,8 @@ class Policy:
 
     @property
     def may_disclose(self) -> bool:
-        """Whether the medicine and the patient may be spoken of."""
-        return self.task is not None and self.gate.is_open
+        """Whether the medicine and the patient may be spoken of, to whoever speaks now."""
+        return self.task is not None and self.gate.is_open and not self._is_stranger
 
     @property
     def timeout_s(self) -> float | None:
@@ -406,6 +463,8 @@ class Policy:
     def on_utterance(self, utterance: Utterance, language: Language, triage: TriageResult) -> Plan:
         """Plan the answer to what a person said in `language`, and triage has judged."""
         self._silences = 0
+        # A visitor stands beside a patient whose identity is confirmed, and is not that patient.
+        self._is_stranger = utterance.role is SpeakerRole.VISITOR
         if triage.severity is Severity.EMERGENCY:
             self.language = language
             self._emergency = triage.category
@@ -480,9 +539,9 @@ class Policy:
         if self.stage is Stage.LEAVE:
             return self._planned(self._say("farewell"), ReplyKind.FAREWELL, call)
         heard = self.advisor.heard(text, task, self.language)
-        intent = self.intents.of(text, names_other=bool(heard.others))
-        if self._pending is not None and self.stage is Stage.CONFIRM and intent not in STATEMENTS:
-            plan = self._answer_to_say_back(text, intent, call)
+        intent = self._intent(text, heard)
+        if self._pending is not None and self.stage is Stage.CONFIRM:
+            plan = self._answer_to_say_back(text, intent, heard, call)
             if plan is not None:
                 return plan
         if self.stage is Stage.APPROACH and call is None:
@@ -493,7 +552,13 @@ class Policy:
             return self._planned(
                 self._say("emergency_number", number=number), ReplyKind.ANSWER, call
             )
-        if self._emergency and intent in AFTER_AN_EMERGENCY and self.stage is not Stage.CONFIRM:
+        is_like_it = intent in AFTER_AN_EMERGENCY or (
+            # To whoever spoke of dying nothing is told of a medicine.
+            self._emergency == SUICIDE and intent is not Intent.CALL_STAFF
+        )
+        is_staff = utterance.role in STAFF_ROLES
+        is_waiting = bool(self._emergency) and not is_staff and self.stage is not Stage.CONFIRM
+        if is_waiting and is_like_it:
             words = self.emergency_words.emergency(
                 self._emergency, self.language, self.scene, sent=True
             )
@@ -508,7 +573,7 @@ class Policy:
             return self._planned(self._say("taken_unsure"), ReplyKind.ANSWER, wanted)
         if intent in STATEMENTS:
             return self._statement(intent, text, heard, call)
-        if intent is Intent.DOSE_SAID:
+        if intent is Intent.DOSE_SAID and self._is_news(text, heard):
             return self._dose_said(text, call)
         if intent in RULE_PHRASES and not (intent is Intent.STOP_MEDICINE and self.may_disclose):
             return self._planned(self._say(RULE_PHRASES[intent]), ReplyKind.ANSWER, call)
@@ -522,7 +587,54 @@ class Policy:
             return self._planned(self._say("held"), ReplyKind.CLARIFICATION, call)
         if task is None:
             return self._answer_without_task(intent, call)
-        return self._answer_open(task, intent, text, heard, call)
+        plan = self._answer_open(task, intent, text, heard, call)
+        return self._with_other_questions(plan, task, intent, text, heard)
+
+    def _intent(self, text: str, heard: Heard) -> Intent:
+        """What is wanted; of a question that only goes on, what the one before wanted."""
+        names_allergen = bool(self.advisor.names_allergy(text, self.language))
+        intent = self.intents.of(
+            text,
+            names_other=bool(heard.others),
+            names_allergen=names_allergen,
+            # Who one is asks nothing once it is confirmed.
+            without={Intent.IDENTITY_CLAIM} if self.may_disclose else frozenset(),
+        )
+        if heard.others and intent in MAY_TELL and self.intents.tells_of_taking(text):
+            intent = Intent.ALSO_TAKING
+        topic, self._topic = self._topic, intent
+        if not ONCE_MORE.search(canonical(text)):
+            return intent
+        is_short = len(text) <= MAX_ONCE_MORE and not heard.others
+        if topic is Intent.MISSED_DOSE:
+            goes_on = intent in TELLS_WHEN and tells_hours(text)
+        else:
+            goes_on = topic in GOES_ON and intent is Intent.OTHER and is_short
+        if not goes_on and intent is Intent.OTHER and is_short and topic in BACK_TO_THE_LABEL:
+            # "And tonight's?" Whatever was missed or wished, it is taken as the label has it.
+            return Intent.WHEN
+        self._topic = topic if goes_on else intent
+        return self._topic
+
+    def _with_other_questions(
+        self, plan: Plan, task: DeliveryTask, intent: Intent, text: str, heard: Heard
+    ) -> Plan:
+        """Answer also what else was asked in the same breath."""
+        if plan.kind is not ReplyKind.ANSWER or plan.call is not None:
+            return plan
+        medications = heard.delivered or task.medications
+        said = "".join((*plan.sentences, *plan.facts))
+        more: list[str] = []
+        for other in self.intents.each(text):
+            if other is not intent and (other in FIELDS or other in LABEL_ANSWERS):
+                more += [f for f in self._facts(task, other, medications) if f not in said]
+        if not more:
+            return plan
+        more = list(dict.fromkeys(more))
+        closing = self._say("check_with_staff")
+        words = [s for s in plan.sentences if s not in closing]
+        facts = (*plan.facts, *more) if plan.use_model else plan.facts
+        return replace(plan, sentences=(*words, *more, *closing), facts=facts)
 
     def _answer_locked(self, intent: Intent, call: Call | None) -> Plan:
         if call is not None:
@@ -558,15 +670,15 @@ class Policy:
             joint = "、" if self.language.is_chinese else ", "
             words = self._say("which_medicine", candidates=joint.join(heard.candidates))
             return self._planned(words, ReplyKind.CLARIFICATION, call)
-        if heard.others and call is None:
-            plan = self._about_others(task, intent, text, heard)
+        if heard.others:
+            plan = self._about_others(task, intent, heard, call)
             if plan is not None:
                 return plan
         medications = heard.delivered or task.medications
         facts = self._facts(task, intent, medications)
         if call is not None:
             # The words of the call come first; a fact that was asked for may follow them.
-            about_it = facts if intent is Intent.SIDE_EFFECTS else []
+            about_it = facts if intent in HARMLESS_BESIDE_A_CALL else []
             opening = self.emergency_words.opening(call.category, self.language)
             return self._planned((*opening, *about_it), ReplyKind.ANSWER, call)
         if intent is Intent.FAREWELL:
@@ -597,6 +709,9 @@ class Policy:
         if intent is Intent.WITH_FOOD and any(_tells_meals(m) for m in medications):
             return facts
         own = self.advisor.facts(intent, medications, self.language)
+        if intent is Intent.WITH_FOOD and not own:
+            # A label that is silent on meals answers nothing.
+            return []
         return [*own, *facts] if intent is Intent.WHAT_FOR and own else [*facts, *own]
 
     def _without_model(self, task: DeliveryTask) -> tuple[str, ...]:
@@ -608,16 +723,18 @@ class Policy:
         )
 
     def _about_others(
-        self, task: DeliveryTask, intent: Intent, text: str, heard: Heard
+        self, task: DeliveryTask, intent: Intent, heard: Heard, call: Call | None
     ) -> Plan | None:
-        """Answer what names another medicine or a food; None: the delivery's own facts do."""
+        """Answer what names another medicine or a food; None: the delivery's own facts, or the
+        call, do."""
         what = _listed(heard.others, self.language)
-        if intent in ABOUT_ONE_MEDICINE and not heard.delivered:
-            return self._planned(self._say("not_in_delivery", what=what), ReplyKind.ANSWER)
         conflicts = self.advisor.conflicts_said(
-            task, self.language, drugs=heard.others, foods=[text]
+            task, self.language, drugs=heard.drugs, foods=heard.foods
         )
-        if not conflicts and intent in HAS_FACTS_OF_ITS_OWN:
+        is_about_it = intent in ABOUT_ONE_MEDICINE and not heard.delivered and heard.drugs
+        if is_about_it and not self._grave(conflicts) and call is None:
+            return self._planned(self._say("not_in_delivery", what=what), ReplyKind.ANSWER)
+        if not conflicts and (intent in HAS_FACTS_OF_ITS_OWN or call is not None):
             return None
         if not conflicts:
             words = self._say("together_nothing_known", what=what)
@@ -628,7 +745,8 @@ class Policy:
                 "together_risk", what=conflict.what, medicine=conflict.medicine, why=conflict.why
             )
         # The advice at the end is the same for both, and is said once.
-        return self._planned(tuple(dict.fromkeys(reversed(risks)))[::-1], ReplyKind.ANSWER)
+        words = tuple(dict.fromkeys(reversed(risks)))[::-1]
+        return self._planned(words, ReplyKind.ANSWER, call)
 
     def _missed_dose(
         self, text: str, intent: Intent, heard: Heard, call: Call | None
@@ -649,7 +767,8 @@ class Policy:
         if own_rule and not is_arithmetic and intent is Intent.MISSED_DOSE:
             words = self._missed_words("", medication, own_rule)
             return self._planned(words, ReplyKind.ANSWER, call)
-        missed = read_missed_dose(text, medication.frequency, self._local_time())
+        missed = read_missed_dose(text, medication.frequency, self._local_time(), self._missed_at)
+        self._missed_at = missed.missed_at
         if missed.may_be_taken is None and intent is not Intent.MISSED_DOSE:
             return None
         if missed.may_be_taken is None:
@@ -692,9 +811,9 @@ class Policy:
             said = {"conditions": [text]}
         else:
             key, what = "say_back_taking", _listed(heard.others, self.language)
-            said = {"drugs": list(heard.others), "foods": [text]}
+            said = {"drugs": list(heard.drugs), "foods": list(heard.foods)}
         if not what:
-            key, what = "say_back_words", text.strip("。.!！?？ ")
+            key, what = "say_back_words", _quoted(text)
         words = self._say(key, what=what)
         conflicts = self.advisor.conflicts_said(task, self.language, **said) if task else []
         grave = self._grave(conflicts)
@@ -710,6 +829,10 @@ class Policy:
             self._to_confirm()
             return self._planned(words, ReplyKind.CLARIFICATION, call)
         conflict = grave[0]
+        if conflict.what == text:
+            # What was said in a sentence is told by its name.
+            named = what if key != "say_back_words" else _quoted(text)
+            conflict = replace(conflict, what=named)
         self._pending = _Pending(before, conflict, None)
         self._to_confirm()
         if self.may_disclose:
@@ -736,17 +859,56 @@ class Policy:
             self.stage = Stage.HELD
 
     def _dose_said(self, text: str, call: Call | None) -> Plan:
-        what = text.strip("。.!！?？ ")
-        words = (*self._say("say_back_words", what=what), *self._say("keep_to_label"))
+        words = (
+            *self._say("say_back_words", what=_quoted(text)),
+            *self._say("keep_to_label"),
+        )
         wanted = call or Call(Severity.NURSE, "dose_change_request", f"said: {text}")
+        if self.stage in OPEN_STAGES:
+            before = self._pending.before if self._pending is not None else self.stage
+            self._pending = _Pending(before, None, None, is_dose=True)
+            self._to_confirm()
         return self._planned(words, ReplyKind.CLARIFICATION, wanted)
 
-    def _answer_to_say_back(self, text: str, intent: Intent, call: Call | None) -> Plan | None:
+    def _is_news(self, text: str, heard: Heard) -> bool:
+        """Whether a dose that somebody else is said to have told is not what the label says."""
+        task = self.task
+        if task is None or not self.may_disclose:
+            return True
+        said = [a for a in read_amounts(numbered(text)) if a.kind in DOSE_KINDS]
+        often = read_schedule(text).per_day
+        if not said and often is None:
+            return True
+        for medication in heard.delivered or task.medications:
+            label = read_amounts(numbered(f"{medication.dose} ; {medication.strength}"))
+            known = {(a.kind, a.low, a.high) for a in label}
+            schedule = read_schedule(medication.frequency, medication.dose).per_day
+            if all((a.kind, a.low, a.high) in known for a in said) and often in (None, schedule):
+                return False
+        return True
+
+    def _answer_to_say_back(
+        self, text: str, intent: Intent, heard: Heard, call: Call | None
+    ) -> Plan | None:
         pending = self._pending
         assert pending is not None
         answer = self.intents.answer(text)
         if answer is Answer.YES:
             return self._confirmed(pending)
+        if intent in STATEMENTS:
+            return None
+        if answer is Answer.NO and self.advisor.names_allergy(text, self.language):
+            # "No, it is prawns": what was meant instead is said back in its turn.
+            self.stage, self._pending = pending.before, None
+            return self._statement(Intent.ALLERGY_SAID, text, heard, call)
+        corrects = pending.is_dose and bool(_NUMBER.search(with_digits(canonical(text))))
+        if corrects and intent in (Intent.OTHER, Intent.DOSE_SAID):
+            # A number put right is a number to hear right.
+            words = (
+                *self._say("say_back_words", what=_quoted(text)),
+                *self._say("keep_to_label"),
+            )
+            return self._planned(words, ReplyKind.CLARIFICATION, call)
         if answer is Answer.NO:
             self._pending = None
             self.stage = pending.before
@@ -765,7 +927,10 @@ class Policy:
         self._pending = None
         if pending.conflict is None:
             self.stage = pending.before
-            return self._planned(self._say("noted"), ReplyKind.ANSWER, pending.call)
+            words = self._say("noted")
+            if pending.is_dose:
+                words += self._say("keep_to_label")
+            return self._planned(words, ReplyKind.ANSWER, pending.call)
         self.stage = Stage.HELD
         return self._planned((*self._say("noted"), *self._say("held")), ReplyKind.ANSWER)
 
@@ -855,6 +1020,7 @@ class Policy:
     def _close_identity(self) -> None:
         self.gate.close()
         self._pending = self._asks_missed_dose = self._last = None
+        self._topic, self._missed_at = Intent.OTHER, None
 
     def _greet(self) -> Plan:
         self.stage = Stage.IDENTIFY
@@ -912,10 +1078,14 @@ class Policy:
         han = [char for char in said if "\u4e00" <= char <= "\u9fff"]
         if han:
             return len(han) >= 3 and sum(c in GARBLE for c in han) >= GARBLE_SHARE * len(han)
-        if language is not Language.EN or has_known_english(text):
+        words = re.findall(r"[a-z']+", said)
+        if language is not Language.EN or len(words) < 2:
+            return False
+        known = sum(rarity().get(word, math.inf) <= COMMON_RARITY for word in words)
+        if known >= COMMON_SHARE * len(words) or (len(words) < 4 and has_known_english(text)):
             return False
         is_named = self.advisor.heard(text, self.task, language).names_any
-        return not is_named and self.intents.of(text) is Intent.OTHER and len(said.split()) >= 2
+        return not is_named and self.intents.of(text) is Intent.OTHER
 
     def _is_doubtful(self, utterance: Utterance) -> bool:
         confidence = utterance.confidence
@@ -926,6 +1096,17 @@ def _category(intent: Intent, what: str) -> str:
     """Category of the alert for something said: "allergy_conflict", "condition_said" …"""
     kinds = {Intent.ALLERGY_SAID: "allergy", Intent.CONDITION_SAID: "condition"}
     return f"{kinds.get(intent, 'interaction')}_{what}"
+
+
+def _quoted(text: str) -> str:
+    """What is said back of an utterance: of a long one the part with the number in it."""
+    said = text.strip("。.!！?？ ")
+    if len(said) <= MAX_SAID_BACK:
+        return said
+    parts = [part.strip() for part in re.split(r"[，。；！？,.;!?]", said) if part.strip()]
+    told = [part for part in parts if _NUMBER.search(with_digits(canonical(part)))]
+    part = (told or parts or [said])[-1]
+    return part if len(part) <= MAX_SAID_BACK else f"{part[: MAX_SAID_BACK - 1]}…"
 
 
 def _listed(names: Sequence[str], language: Language) -> str:

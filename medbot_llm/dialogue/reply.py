@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from collections.abc import Set
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
@@ -63,6 +64,7 @@ class Reply:
     reply_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     chunks: int = 0
     sentences_said: int = 0
+    said: set[str] = field(default_factory=set)
 
     @property
     def task(self) -> DeliveryTask | None:
@@ -122,7 +124,7 @@ class ReplySpeaker:
         self._speak_words(reply, kind)
 
     def _speak_words(self, reply: Reply, kind: ReplyKind) -> None:
-        sentences = reply.plan.sentences
+        sentences = _not_yet_said(reply.plan.sentences, reply.said)
         for index, sentence in enumerate(sentences):
             if reply.cancel.cancelled:
                 break
@@ -147,13 +149,13 @@ class ReplySpeaker:
         """
         plan = reply.plan
         spoken = 0
-        said: set[str] = set()
+        seen: set[str] = set()
         for sentence, is_last in self._model_sentences(reply, messages, sampling, stop_model):
             words = bare(sentence)
-            if len(words) >= LOOP_FROM_CHARS and words in said:
+            if len(words) >= LOOP_FROM_CHARS and words in seen:
                 # A model that says a sentence again has no more to say, and may do so for ever.
                 break
-            said.add(words)
+            seen.add(words)
             verdict = self._check(sentence, plan.language, reply.brief)
             if verdict.blocked:
                 logger.warning("a sentence was blocked (%s): %s", verdict.reason, verdict.detail)
@@ -163,6 +165,7 @@ class ReplySpeaker:
             if reply.cancel.cancelled:
                 return False
             self._say(reply, plan.kind, sentence, is_last=is_last)
+            reply.said.add(words)
             spoken += 1
             if is_last:
                 return True
@@ -263,6 +266,19 @@ class ReplySpeaker:
     def _note_error(self, message: str) -> None:
         logger.error("prepared words take the model's place: %s", message)
         self._statistics.note_error(message)
+
+
+def _not_yet_said(sentences: Sequence[str], said: Set[str]) -> list[str]:
+    """Prepared words without those sentences that the model has said word by word."""
+    if not said:
+        return list(sentences)
+    left = []
+    for sentence in sentences:
+        splitter = SentenceSplitter()
+        parts = [*splitter.feed(sentence), *splitter.flush()]
+        kept = [part for part in parts if bare(part) not in said]
+        left += [sentence] if len(kept) == len(parts) else kept
+    return left
 
 
 def _speakable(sentence: str, language: Language, keep: Sequence[str]) -> list[str]:

@@ -22,6 +22,7 @@ from medbot_llm.domain import DeliveryTask
 from medbot_llm.domain import Language
 from medbot_llm.domain import MedbotError
 from medbot_llm.domain import Medication
+from medbot_llm.prompts.untrusted import without_orders
 
 FILE_NAME = "label_terms.yaml"
 
@@ -105,7 +106,7 @@ class LabelTerms:
             self._dose(medication.dose, language),
             self._statements(medication.route, language),
             self._statements(medication.frequency, language),
-            self._statements(medication.instructions, language),
+            self._statements(without_orders(medication.instructions), language),
         ):
             for statement in field:
                 # "TID PC" and "after meals" say it twice; two equal numbers may be two facts.

@@ -158,7 +158,8 @@ def normalise(name: str) -> str:
     """
     text = _NO_LETTER.sub(" ", canonical(_MARKS.sub(" ", name)))
     text = re.sub(r"(?<!\d)\.|\.(?!\d)", " ", text)
-    return " ".join(text.split())
+    # A mark that is gone may leave a space between two Chinese characters.
+    return canonical(" ".join(text.split()))
 
 
 def compact(key: str) -> str:

@@ -78,7 +78,8 @@ _AMOUNT = re.compile(
     r"tablet|tab|颗|片|粒|day|天|日))?"
 )
 _WITHOUT_UNIT = re.compile(
-    r"\b(?P<verb>taking|take|swallow|have|use|using)(?: just| only)? (?P<low>\d+(?:\.\d+)?|one)"
+    r"\b(?P<verb>taking|take|swallow|have|use|using)(?: just|"
+    r" only)? (?P<low>\d+(?:\.\d+)?(?![\d.]*\d)|one)"
     r"(?: (?:to|or) (?P<high>\d+))?"
     r"(?= (?:each|at a time|every|in the|at (?:night|bedtime|once)|after|before|now|daily|a day|"
     r"once|twice|with"
@@ -150,7 +151,8 @@ class Amount:
 def numbered(text: str) -> str:
     """Give the canonical text with all counting words in digits, ready for the readers below."""
     # 一次半颗 is half a tablet at a time, not one and a half times.
-    text = _HALF_EACH.sub("次0.5", canonical(text))
+    text = _HALF_EACH.sub("次0.5", _SPACED_NUMBER.sub("", canonical(text)))
+    text = _HALF_A_GRAM.sub("0.5", _THREE_QUARTERS.sub("0.75 ", text))
     text = _ONE_PUFF.sub("1下", text)
     text = _NEIGHBOURS.sub(r"\1到\2", text)
     # 參 is a capital 3 where it counts; simplified, it is the 参 of other words.
@@ -289,6 +291,45 @@ _EVERY_H = re.compile(
     r"(?:再|又)?(?:喂|塞|喷|推|吃|吞|打|滴)1(?:次|回|颗|粒|针|下)?"
     r"|每0\.5个?(?:小时|钟头)|(?:every|each) half(?: an)? hour"
 )
+_EVERY_LONG = re.compile(
+    r"(?<![a-z])(?:q\s?|every |each |per )(?P<n>\d+)\s?(?P<u>d(?:ays?)?|w(?:ee)?ks?|w|"
+    r"m(?:on)?ths?|m)(?![a-z])"
+    r"|\b(?:(?:once )?every |each |once a |per )?(?P<f>fortnight)(?:ly)?\b|"
+    r"(?P<mo>(?<!once )(?<!twice )\bmonthly\b"
+    r"|\bevery month\b)|(?P<half>每(?:隔)?(?:0\.5|半)年|twice a year|every half year|(?:every|"
+    r"each) 6 months)"
+    r"|每(?:隔)?(?P<z>\d+|[一两二三四六八]|十二)个?(?P<zu>天|日|周|星期|礼拜|月)(?=[1一]?(?:次|针|片|张|贴|支|剂|打|换|用|吃|注射|$))"
+)
+_LONG_DAYS = {
+    "d": 1.0,
+    "天": 1.0,
+    "日": 1.0,
+    "w": 7.0,
+    "周": 7.0,
+    "星": 7.0,
+    "礼": 7.0,
+    "m": 30.0,
+    "月": 30.0,
+}
+_DOTTED = re.compile(r"(?<![a-z])([a-z])\. ?([a-z])\. ?(?:([a-z])\.?)?(?![a-z])")
+"""b.i.d. is bid."""
+_DAYS_OF_WEEK = re.compile(
+    r"(?:周|星期|礼拜|拜)(?P<zh>[一二三四五六日天1-6]"
+    r"(?:[、,/和及 ]*(?:周|星期|礼拜)?[一二三四五六日天1-6])*)(?![天个周次])"
+    r"|(?<![\d一二三四五六])(?P<bare>[一二四][三四五六][五六日天]?)(?=$|[吃服用打,，。 ])"
+    r"|\b(?P<en>(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:days?)?s?"
+    r"(?:(?:[ ,/&-]|and|every|on)+(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|"
+    r"sun)(?:days?)?s?)*)\b"
+)
+_DAY_ZH = re.compile(r"[一二三四五六日天1-6](?![期])")
+_DAY_EN = re.compile(r"\b(?:mon|tue|wed|thu|fri|sat|sun)")
+_CLOCK_LIST = re.compile(
+    r"^(?:at )?(?:\d{1,2}(?::\d{2})?(?: ?[ap]\.?m\.?| ?(?:点|时))?"
+    r"(?:\s?(?:,|、|/|&|and|和|及|-)+\s?|$)){2,6}$"
+)
+"""08:00, 20:00; 8 am and 8 pm; 9-13-17-21."""
+_PER_MEAL = re.compile(r"^([0-4](?:\.5)?)-([0-4](?:\.5)?)-([0-4](?:\.5)?)(?:-([0-4](?:\.5)?))?$")
+"""1-0-1: the morning's, noon's, evening's and bedtime's tablets."""
 _EVERY_H_NUMBERS = ("n", "n2", "n3", "n4", "n5", "n6")
 _ZH_TIMES = re.compile(
     rf"{_DAY}{_FILL}(?P<n>\d+)(?:(?:-|~|到|至|或)(?P<m>\d+))?(?:次|回|顿|趟|遍)|"
@@ -362,7 +403,7 @@ _SLOTS = (
         re.compile(
             r"(?<!今天)(?<!昨天)(?<!明天)晚(?:上|间)(?!好)|傍晚|每晚|晚(?:餐|饭)(?:前|后)?"
             r"|(?:in the |every |each )evenings?|dinner|supper|(?:at|every|each) nights?\b|"
-            r"nightly|qpm|qn"
+            r"\bnightly|qpm|qn"
         ),
     ),
     (
@@ -476,6 +517,8 @@ class _TimingReader:
             if float(first) > 0:
                 high = 24 / float(second) if second and float(second) > 0 else None
                 self._add(match, 24 / float(first), high, interval=True)
+        for match in _EVERY_LONG.finditer(self._text):
+            self._add(match, 1 / _days_between(match))
         for match in _ZH_WEEK.finditer(self._text):
             self._add(match, _per_week(match))
         for match in _EN_WEEK.finditer(self._text):
@@ -601,11 +644,16 @@ def read_schedule(*texts: str) -> Schedule:
     per_day: tuple[float, float] | None = None
     slots: frozenset[str] = frozenset()
     meal, as_needed = "", False
-    for text in texts:
-        timings = read_timings(numbered(text))
+    for number, text in enumerate(texts):
+        written = _DOTTED.sub(r"\1\2\3", numbered(text))
+        per_day = per_day or _of_weekdays(written)
+        if number == 0 and per_day is None:
+            # Bare numbers tell times where nothing but times is written.
+            per_day = _of_clock(written)
+        timings = read_timings(written)
         counted = [t.per_day for t in timings if t.per_day and not t.at_most]
         own_slots = frozenset(slot for t in timings for slot in t.slots) | frozenset(
-            _BARE_SLOTS[word] for word in _BARE_SLOT.findall(numbered(text))
+            _BARE_SLOTS[word] for word in _BARE_SLOT.findall(written)
         )
         if per_day is None and counted:
             per_day = (min(c[0] for c in counted), max(c[1] for c in counted))
@@ -920,6 +968,11 @@ def routes_agree(label: frozenset[str], said: str) -> bool:
 
 # Helpers -----------------------------------------------------------------------------------------
 
+_SPACED_NUMBER = re.compile(r"(?<=[\u4e00-\u9fff]) +(?=\d)|(?<=\d) +(?=[\u4e00-\u9fff])")
+"""每 72 小時 is 每72小時."""
+_THREE_QUARTERS = re.compile(r"\bthree[ -]quarters of an? (?=gram|tablet|pill|milligram)")
+_HALF_A_GRAM = re.compile(r"(?<=[颗粒片锭包支个])半(?=公?克(?!力))")
+"""一片半克: one tablet has half a gram."""
 _HALF_EACH = re.compile(r"(?<=[一1每])次半(?=[颗粒片锭包个汤茶匙])")
 _NEIGHBOURS = re.compile(
     r"(?<![十百千\d一二三四五六七八九第])(一(?=[二两])|二(?=三)|两(?=三)|三(?=[四五])|四(?=五)|"
@@ -1001,6 +1054,44 @@ def _per(written: str | None) -> tuple[str, float]:
     name = match[2].removeprefix("每")
     name = {"公斤": "kg", "毫升": "ml", "cc": "ml", "天": "day", "日": "day"}.get(name, name)
     return name, float(match[1] or 1)
+
+
+def _of_weekdays(written: str) -> tuple[float, float] | None:
+    """Doses a day of a label that names the days of the week."""
+    match = _DAYS_OF_WEEK.search(written)
+    if match is None or _EVERY_DAY.search(written):
+        return None
+    days = (
+        {found[0] for found in _DAY_EN.finditer(match["en"])}
+        if match["en"]
+        else {found[0] for found in _DAY_ZH.finditer(match["zh"] or match["bare"])}
+    )
+    return (len(days) / 7, len(days) / 7) if days else None
+
+
+def _of_clock(written: str) -> tuple[float, float] | None:
+    """Doses a day of a label that lists times of the day, or tablets meal by meal."""
+    text = written.strip(" .。")
+    meals = _PER_MEAL.match(text)
+    if meals:
+        times = sum(float(part or 0) > 0 for part in meals.groups())
+        return (float(times), float(times)) if times else None
+    if _CLOCK_LIST.match(text):
+        times = len(re.findall(r"\d{1,2}(?::\d{2})?", text))
+        return (float(times), float(times))
+    return None
+
+
+def _days_between(match: re.Match[str]) -> float:
+    if match["f"]:
+        return 14.0
+    if match["mo"]:
+        return 30.0
+    if match["half"]:
+        return 182.0
+    written = match["n"] or match["z"]
+    number = float(written) if written.isdigit() else (chinese_value(written) or 1.0)
+    return max(1.0, number) * _LONG_DAYS[(match["u"] or match["zu"])[0]]
 
 
 def _per_week(match: re.Match[str]) -> float:

@@ -114,7 +114,7 @@ _NOT_DEFINING = re.compile(
     r"\b(?:may|might|can|could|would|if|when|whenever|unless|tell|report|ask|cause[sd]?|causing|"
     r"should|must|interact\w*|affect\w*|rais\w+|than|because|with|after|before|until|while)\b"
     r"|可能|如果|若|要是|会|有没有|出现|告诉|副作用|万一|引起|造成|以免|影响|跟|和|与|问|要|请|太|怕|先|"
-    r"吃|时候"
+    r"吃|时候|容易|让人|使人|令人"
 )
 """In what stands between: it speaks of something else than what the medicine is for."""
 

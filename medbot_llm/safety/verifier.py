@@ -110,13 +110,15 @@ class SafetyVerifier:
         # A broken pattern file is told at the start, and the first sentence is as quick as any.
         acts()
         topics()
-        for greeting in _WARM_UP:
-            self.check(greeting, Language.ZH_HANT, Brief(task=_WARM_UP_TASK))
+        self.prepare(_REHEARSED_TASK, Language.ZH_HANT)
+        self.prepare(_REHEARSED_TASK, Language.EN)
 
     def prepare(self, task: DeliveryTask | None, language: Language) -> None:
         """Read the labels of a task before its first sentence comes."""
-        self._facts(task)
         self._contexts(task, language)
+        # Whatever is read of a label once is read by the sentence that first asks for it.
+        for sentence in _REHEARSAL:
+            self.by_rules(sentence, language, Brief(task=task))
 
     def check(self, sentence: str, language: Language, brief: Brief) -> Verdict:
         """Tell whether a sentence may be spoken; the verdict's reason is "" where it may."""
@@ -197,7 +199,12 @@ class SafetyVerifier:
         if not brief.said:
             return False
         mine = bare(sentence.text)
-        return any(mine == bare(Sentence.read(said).text) for said in brief.said)
+        return any(
+            mine == bare(Sentence.read(part).text)
+            for said in brief.said
+            # A model gives a long sentence of facts in pieces.
+            for part in (said, *_SEMICOLON.split(said))
+        )
 
     @staticmethod
     def _plan_says(sentence: Sentence, brief: Brief) -> bool:
@@ -240,8 +247,11 @@ class SafetyVerifier:
         return Verdict()
 
 
-_WARM_UP = ("您好，早上一次吃兩顆藥，可以嗎？", "Hello, you can take 2 tablets at 8.")
-_WARM_UP_TASK = DeliveryTask(
+_REHEARSAL = (
+    "您好，這顆止痛的藥，早上飯後一次吃兩顆，星期一吃，三天後放冰箱。",
+    "Hello, this is for pain: swallow 2 tablets whole at 8 on Monday, for an hour, in the fridge.",
+)
+_REHEARSED_TASK = DeliveryTask(
     "", Scene.WARD, Language.ZH_HANT, medications=(Medication("aspirin"),)
 )
 _LAX = re.compile(
@@ -251,6 +261,7 @@ _LAX = re.compile(
 )
 """How others take it, or how little it matters: an amount or a time beside that agrees with the
 label and yet is no instruction to keep to it."""
+_SEMICOLON = re.compile(r"(?<=[；;。！？])|(?<=[.!?]) ")
 _SAYABLE = frozenset({"wrong_dose_stated"})
 """Reasons that the plan's own facts can excuse."""
 _EVERYDAY = frozenset(

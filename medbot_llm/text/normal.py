@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from medbot_llm.domain import Language
 from medbot_llm.text.language import to_script
 
+CANONICAL_KEPT = 1024
+"""So many texts are kept in their form: one sentence is asked for by a dozen rules."""
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 _HAN = r"\u3400-\u4dbf\u4e00-\u9fff"
 _SPACE_IN_CHINESE = re.compile(rf"(?<=[{_HAN}，。！？、；：]) +(?=[{_HAN}，。！？、；：])")
@@ -112,6 +115,7 @@ _COUPLE = re.compile(r"\ba couple of (?=(?:tablet|pill|capsule|drop|puff|dose)s?
 _POINT = re.compile(r"\b(\d+) point (\d(?:[ -]?\d)*)\b")
 
 
+@lru_cache(CANONICAL_KEPT)
 def canonical(text: str) -> str:
     """Give the text as it is matched: NFKC, lower case, Simplified characters, single spaces.
 
