@@ -44,7 +44,7 @@ _NOW_AFTER = re.compile(r"^(?:了)?(?:才(?=想|记|发现|醒|知|看|注意|�
 """A clock time is the present one where "now" stands before it, or 才 or "now" behind it."""
 _MISSED = re.compile(
     r"忘|漏|没吃|没有吃|没打|没服|那(?:颗|粒|片|次|顿|餐|包|针)|该吃|应该|本来|原本|平常|平时|通常|的(?:药|我)|"
-    r"\b(?:forgot\w*|miss\w*|meant|supposed|usually|normally|always|should|due|skipped|didn't)\b"
+    r"\b(?:forgot\w*|miss\w*|meant|supposed|usually|normally|always|should|due|skipped|slipped|didn't)\b"
 )
 """Near the clock time of a dose that was missed."""
 _HOURS_IN_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -162,7 +162,7 @@ def _lateness(said: str, missed_at: float | None) -> tuple[float | None, list[fl
     others = [clock for clock in clocks if clock is not present]
 
     def is_missed(clock: re.Match[str]) -> bool:
-        return bool(_MISSED.search(said[max(0, clock.start() - 24) : clock.end() + 24]))
+        return bool(_MISSED.search(said[max(0, clock.start() - 32) : clock.end() + 32]))
 
     due = next(filter(is_missed, others), None)
     if due is None and missed_at is not None and clocks:

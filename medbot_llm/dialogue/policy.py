@@ -254,7 +254,7 @@ class _Pending:
     Attributes:
         before: The stage to go back to.
         conflict: What it means for the delivery; None: nothing.
-        call: Whom to call once it is confirmed, and not called yet.
+        call: Whom to call, or to call again, once it is confirmed.
         is_dose: A dose that is not the label's.
     """
 
@@ -833,7 +833,12 @@ class Policy:
             # What was said in a sentence is told by its name.
             named = what if key != "say_back_words" else _quoted(text)
             conflict = replace(conflict, what=named)
-        self._pending = _Pending(before, conflict, None)
+        wanted = Call(
+            Severity.NURSE,
+            _category(intent, "conflict"),
+            f"{conflict.medicine} and {conflict.what} ({conflict.severity}, rule {conflict.rule})",
+        )
+        self._pending = _Pending(before, conflict, wanted)
         self._to_confirm()
         if self.may_disclose:
             words += self._say(
@@ -841,11 +846,6 @@ class Policy:
             )
         else:
             words += self._say("conflict_hold_locked")
-        wanted = Call(
-            Severity.NURSE,
-            _category(intent, "conflict"),
-            f"{conflict.medicine} and {conflict.what} ({conflict.severity}, rule {conflict.rule})",
-        )
         return self._planned(words, ReplyKind.CLARIFICATION, wanted)
 
     def _hold_for_what_is_said(self, text: str) -> None:
@@ -866,7 +866,7 @@ class Policy:
         wanted = call or Call(Severity.NURSE, "dose_change_request", f"said: {text}")
         if self.stage in OPEN_STAGES:
             before = self._pending.before if self._pending is not None else self.stage
-            self._pending = _Pending(before, None, None, is_dose=True)
+            self._pending = _Pending(before, None, wanted, is_dose=True)
             self._to_confirm()
         return self._planned(words, ReplyKind.CLARIFICATION, wanted)
 
@@ -932,7 +932,8 @@ class Policy:
                 words += self._say("keep_to_label")
             return self._planned(words, ReplyKind.ANSWER, pending.call)
         self.stage = Stage.HELD
-        return self._planned((*self._say("noted"), *self._say("held")), ReplyKind.ANSWER)
+        words = (*self._say("noted"), *self._say("held"))
+        return self._planned(words, ReplyKind.ANSWER, pending.call)
 
     def _to_confirm(self) -> None:
         """Wait for yes or no; a hand-over that is held stays held whatever the answer."""

@@ -545,9 +545,11 @@ class DialogueSession:
         )
         with self._lock:
             again = next((a for a in self._open_alerts.values() if _is_same(a, alert)), None)
-            if again is not None and again.alert_id not in self._unpublished:
+            is_known = again is not None and again.alert_id not in self._unpublished
+            if is_known and utterance is None:
                 # A scanner that reads the same wristband ten times a second calls for one nurse.
                 return True
+            # Who says it again is heard again: the same alert goes out once more.
             alert = again or alert
             while len(self._open_alerts) >= MAX_OPEN_ALERTS and again is None:
                 self._unpublished.discard(dropped := self._least_urgent_alert())

@@ -58,6 +58,12 @@ class Evidence:
     is_bounded: bool = False
 
 
+NEVER_AN_EMERGENCY = frozenset(
+    {"med_refusal", "dose_change_request", "side_effect_mild", "suspected_error"}
+)
+"""Categories of what a nurse is called for, and nobody runs."""
+
+
 @dataclass(frozen=True)
 class Head:
     """One logistic sum: is it an emergency; is anyone needed.
@@ -105,6 +111,12 @@ class Fusion:
         category = evidence.category if is_named else opinion.category
         values = inputs(evidence, opinion)
         is_emergency = self.emergency.excess(values) >= 0 and not evidence.is_bounded
+        if category in NEVER_AN_EMERGENCY and not is_clear_emergency(evidence):
+            # The model alone makes an emergency of it: then it is what the model takes it for.
+            is_emergency = is_emergency and opinion.category not in NEVER_AN_EMERGENCY
+            if is_emergency:
+                reason = _reason(Evidence(), opinion.emergency)
+                return TriageResult(Severity.EMERGENCY, opinion.category, reason)
         if is_clear_emergency(evidence) or is_emergency:
             return TriageResult(Severity.EMERGENCY, category, _reason(evidence, opinion.emergency))
         if self.help.excess(values) >= 0:

@@ -54,9 +54,16 @@ CASES = {
     Intent.IDENTITY_CLAIM: ["我就是本人", "I am his doctor", "我是她女儿"],
     Intent.REPEAT: ["再說一次", "can you say that again", "没听清楚"],
     Intent.INSULT: ["你這個笨蛋", "you stupid thing"],
-    Intent.FAREWELL: ["謝謝", "that's all, thanks", "没有了，谢谢"],
+    Intent.FAREWELL: [
+        "沒事了，辛苦你，掰掰。",
+        "Right, that's everything, ta. Cheerio!",
+        "謝謝",
+        "that's all, thanks",
+        "没有了，谢谢",
+    ],
     Intent.GREETING: ["你好", "Good morning!"],
     Intent.EMERGENCY_NUMBER: ["救護車要打幾號", "call an ambulance"],
+    Intent.OTHER_PATIENT: ["隔壁床那個阿伯是吃什麼？", "what is the man in the next bed taking?"],
     Intent.OTHER: ["今天天氣真好", "nice weather today", "我孙子明天来看我"],
 }
 
@@ -92,12 +99,55 @@ def test_another_medicine_makes_a_statement_of_taking_and_a_question_of_together
         ("不是", Answer.NO),
         ("不對，你聽錯了", Answer.NO),
         ("No, I'm not", Answer.NO),
+        ("對，就是盤尼西林，沒錯", Answer.YES),
+        ("對，就是那個，小時候打完還喘不過氣", Answer.YES),
+        ("没错，就是磺胺", Answer.YES),
+        ("Yes, aspirin, that's right.", Answer.YES),
+        ("yes, but not aspirin", Answer.NEITHER),
+        ("對，但是我沒有在吃了", Answer.NEITHER),
+        ("是嗎？", Answer.NEITHER),
+        ("對不起", Answer.NEITHER),
+        ("不是啦，你聽錯，我說的是十四單位", Answer.NO),
+        ("Sorry, no, I said fifteen.", Answer.NO),
         ("什麼？", Answer.NEITHER),
         ("", Answer.NEITHER),
     ],
 )
 def test_yes_and_no(text: str, answer: Answer) -> None:
     assert INTENTS.answer(text) is answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "以前吃磺胺類的藥，嘴裡起泡、皮都掉了，住了半個月院",
+        "那個針打完當晚嘴唇發紫，被送急診",
+        "Aspirin shuts my lungs down. Last time I ended up in intensive care.",
+        "Years back they gave me Bactrim and my mouth blistered",
+    ],
+)
+def test_a_reaction_tells_of_an_allergy_beside_a_name_only(text: str) -> None:
+    assert INTENTS.of(text, names_allergen=True) is Intent.ALLERGY_SAID
+    assert INTENTS.of(text) is not Intent.ALLERGY_SAID
+
+
+@pytest.mark.parametrize("text", ["吃普拿疼會起疹子嗎", "Can it give me a rash like aspirin?"])
+def test_a_question_about_a_reaction_is_none(text: str) -> None:
+    assert INTENTS.of(text, names_allergen=True) is not Intent.ALLERGY_SAID
+
+
+def test_several_questions_of_one_utterance() -> None:
+    told = INTENTS.each("這個藥會有什麼副作用？還有一天要吃幾次？")
+    assert told == [Intent.SIDE_EFFECTS, Intent.HOW_MUCH]
+    told = INTENTS.each("What is it for and how many do I take?")
+    assert told == [Intent.WHAT_FOR, Intent.HOW_MUCH]
+
+
+def test_a_question_may_tell_that_something_is_taken_already() -> None:
+    assert INTENTS.tells_of_taking("可以一起吃嗎？我每天都吃")
+    assert INTENTS.tells_of_taking("I've got some at home, had one last night.")
+    assert not INTENTS.tells_of_taking("可以跟這個一起吃嗎？")
+    assert not INTENTS.tells_of_taking("Can I take it with this?")
 
 
 @pytest.mark.parametrize("text", ["", "。。。", "\x00", "🎈" * 50, "x" * 20000, "\ud800"])

@@ -39,6 +39,41 @@ def test_more_than_half_the_interval_left_means_take_it(
     assert missed.may_be_taken is may_be_taken
 
 
+@pytest.mark.parametrize(
+    ("said", "frequency", "left"),
+    [
+        ("早上八點那顆血壓藥忘記吃，現在下午兩點了，怎麼辦", "一天一次", 18),
+        ("上次早上七點的我到下午四點才想到，還要不要補？晚上七點還有一次。", "一天兩次", 3),
+        ("昨晚九点那片我睡着了没吃，现在早上七点，怎么弄", "每日一次", 14),
+        ("今天八点的还没吃，现在十二点，怎么办？还有能配柚子吃吗？", "每日一次", 20),
+        ("平常晚上九點吃，現在十點半", "一天一次", 22.5),
+        ("I was meant to have my eight o'clock tablet this morning and it's ten now", "BID", 10),
+        ("Breakfast was at eight, we forgot, it's one o'clock now.", "once daily", 19),
+        ("I usually have it at six in the evening and it's nine now", "once daily", 21),
+        ("这药八小时吃一回，要是晚了一个钟头才想起来，还吃不吃", "一天三次", 7),
+        ("every eight hours I take it and I am an hour late", "TID", 7),
+        ("I only noticed a couple of hours after breakfast", "once daily", 22),
+    ],
+)
+def test_the_time_of_the_missed_dose_and_the_present_tell_what_is_left(
+    said: str, frequency: str, left: float
+) -> None:
+    assert read_missed_dose(said, frequency, None).left_h == pytest.approx(left)
+
+
+def test_a_time_that_leaves_the_half_of_the_day_open_decides_nothing_by_a_guess() -> None:
+    # Two or fourteen hours late: take it, or skip it.
+    assert read_missed_dose("八點的忘了，現在晚上十點", "QD", None).may_be_taken is None
+    assert read_missed_dose("早上八點的忘了，現在晚上十點", "QD", None).may_be_taken is False
+
+
+def test_a_question_that_goes_on_keeps_the_time_of_the_missed_dose() -> None:
+    first = read_missed_dose("早上七點的沒吃，現在下午一點", "QD", None)
+    assert (first.missed_at, first.left_h) == (7, 18)
+    then = read_missed_dose("晚上七點半才想起來的話呢", "QD", None, first.missed_at)
+    assert then.left_h == 11.5
+
+
 def test_exactly_half_the_interval_is_not_more_than_half() -> None:
     assert read_missed_dose("還有六個小時", "BID", None).may_be_taken is False
 

@@ -113,6 +113,28 @@ def test_times_a_day(text, per_day):
     assert told[0] == (pytest.approx(per_day), pytest.approx(per_day))
 
 
+@pytest.mark.parametrize(
+    ("written", "per_day"),
+    [
+        ("每 72 小時更換一次", 1 / 3), ("q72h", 1 / 3), ("Q3D", 1 / 3), ("每 48 小時一次", 0.5),
+        ("每日 2 次", 2), ("每週一早上", 1 / 7), ("every Monday", 1 / 7), ("Mon/Wed/Fri", 3 / 7),
+        ("週一、三、五", 3 / 7), ("every fortnight", 1 / 14), ("每兩週一次", 1 / 14),
+        ("every 8 weeks", 1 / 56), ("monthly", 1 / 30), ("每三個月一次", 1 / 90),
+        ("every 3 months", 1 / 90), ("每半年一次", 1 / 182), ("b.i.d.", 2), ("t.i.d.", 3),
+        ("8 am and 8 pm", 2), ("08:00, 20:00", 2), ("9-13-17-21", 4), ("1-0-1", 2),
+        ("1-1-1-1", 4), ("0-0-1", 1), ("每 6 小時需要時", 4),
+    ],
+)  # fmt: skip
+def test_labels_write_how_often_in_many_ways(written, per_day):
+    schedule = read_schedule(written)
+    assert schedule.per_day == (pytest.approx(per_day), pytest.approx(per_day))
+
+
+@pytest.mark.parametrize("written", ["", "STAT", "as directed", "1 tablet", "day 1 to 21 of 28"])
+def test_a_label_that_does_not_say_how_often(written):
+    assert read_schedule(written).per_day is None
+
+
 def test_monday_is_no_frequency():
     assert [t for t in read_timings(numbered("每週一回診")) if t.per_day] == []
 

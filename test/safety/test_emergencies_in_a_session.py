@@ -50,8 +50,9 @@ def emergency_reply(robot: Robot) -> list[str]:
 def raise_emergency(robot: Robot) -> Alert:
     """Say it, and give the alert, which must be out when `heard` returns."""
     robot.session.heard(say(EMERGENCY, **ENGLISH))
-    [alert] = [a for a in robot.room.alerts if a.severity is Severity.EMERGENCY]
-    return alert
+    alerts = [a for a in robot.room.alerts if a.severity is Severity.EMERGENCY]
+    assert len({alert.alert_id for alert in alerts}) == 1
+    return alerts[-1]
 
 
 @pytest.mark.parametrize("failure", [Failure.AT_LOAD, Failure.NONE, Failure.HANG])
@@ -119,10 +120,13 @@ def test_an_alert_that_cannot_be_published_is_not_claimed() -> None:
 def test_the_same_cry_again_is_one_alert_until_it_is_acknowledged() -> None:
     with robot_with(Script(default="x"), triage=triage()) as robot:
         alert = raise_emergency(robot)
-        raise_emergency(robot)
+        assert raise_emergency(robot) == alert
+        # It goes out anew at once, whenever the next repetition is due.
+        assert len(robot.room.alerts) == 2
+        assert robot.session.open_alerts == (alert,)
         assert robot.session.acknowledge(alert.alert_id) == [alert]
         robot.session.heard(say(EMERGENCY, **ENGLISH))
-        assert len(robot.room.alerts) == 2
+        assert robot.room.alerts[-1].alert_id != alert.alert_id
 
 
 def test_alerts_that_nobody_acknowledges_are_bounded_and_emergencies_go_last() -> None:
