@@ -4,7 +4,8 @@ Both train the same model on the shipped conversations (training/recipes/smoke/s
 the robot words them) with the same settings, in turn, each in a process of its own: the plain
 script (bench_train_plain.py), `medbot-train sft`, and `medbot-train sft` with packing. A token
 counts when it is no padding. Time is the trainer's own, from its first step to its last; data are
-read and tokenized before.
+read and tokenized before. A step sees as many conversations in all three, which fill fewer rows
+where they are packed.
 
 Exit status 1: a bar is missed. Models: `random`, a Qwen2 of 22 million random weights, all of them
 trained; or an id of `medbot models list` (or a .gguf file), trained by LoRA.
@@ -104,6 +105,8 @@ class _Bench:
         self._folder = folder
         self._count = 0
         self._data = _worded_data(folder)
+        self._conversations = len(self._data.read_text(encoding="utf-8").splitlines())
+        self._mean_tokens = 0.0
         self._model = (
             _random_model(folder, self._data) if args.model == RANDOM else _gguf(args.model)
         )
@@ -132,7 +135,10 @@ class _Bench:
         self._count += 1
         output = self._folder / f"run-{self._count}"
         if name == "plain TRL":
-            return self._plain(output)
+            figures = self._plain(output)
+            # It comes first, and tells how long a conversation is.
+            self._mean_tokens = figures.tokens / (self._conversations * self._args.epochs)
+            return figures
         return self._ours(output, packing=name != "ours")
 
     def _plain(self, output: Path) -> Figures:
@@ -155,6 +161,9 @@ class _Bench:
             **self._settings,
             "packing": packing,
         }
+        if packing:
+            rows = self._args.batch * self._mean_tokens / self._args.max_length
+            fields["per_device_train_batch_size"] = max(1, round(rows))
         recipe.write_text(json.dumps(fields), encoding="utf-8")
         words = ["-m", "medbot_training.cli", "sft", "--config", str(recipe)]
         _, peak_bytes = self._call([*words, "--output_dir", str(output)])

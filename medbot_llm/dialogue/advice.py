@@ -36,6 +36,7 @@ FIELDS: Mapping[Intent, tuple[str, ...]] = {
     Intent.PREGNANCY: ("pregnancy",),
     Intent.CRUSH: ("crush",),
     Intent.STORAGE: ("storage",),
+    Intent.STORED_WRONG: ("storage",),
     Intent.WITH_FOOD: ("food",),
     Intent.WHAT_FOR: ("use",),
     Intent.STOP_MEDICINE: ("stop",),

@@ -45,6 +45,8 @@ class Intent(StringEnum):
     CONDITION_SAID = "condition_said"
     ALSO_TAKING = "also_taking"
     DOSE_SAID = "dose_said"
+    VOMITED_DOSE = "vomited_dose"
+    STORED_WRONG = "stored_wrong"
     UNSURE_TAKEN = "unsure_taken"
     MISSED_DOSE = "missed_dose"
     DOUBLE_DOSE = "double_dose"

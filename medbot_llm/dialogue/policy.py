@@ -176,6 +176,7 @@ RULE_PHRASES = {
     Intent.DIAGNOSIS: "diagnosis_no",
     Intent.INSULT: "insult",
     Intent.OTHER_PATIENT: "others_no",
+    Intent.VOMITED_DOSE: "vomited_ask",
 }
 """Intents that one prepared phrase answers, whoever stands there."""
 ONCE_MORE = re.compile(
@@ -183,6 +184,13 @@ ONCE_MORE = re.compile(
     r"^(?:and|or|but|so|what about|how about|what if|suppose|say|even if)\b"
 )
 """How a question begins or ends that goes on from the one before: "and in the evening?"."""
+OF_STORAGE = frozenset({Intent.STORAGE, Intent.STORED_WRONG})
+_STORAGE = re.compile(
+    r"冷藏|冰箱|冷凍|冷冻|室溫|室温|避光|陰涼|阴凉|fridge|refrigerat|freez|room temp|protect from|"
+    r"store|keep (?:cool|dry|in)|discard",
+    re.IGNORECASE,
+)
+"""A label that says how the medicine is kept."""
 MAX_ONCE_MORE = 24
 MAY_TELL = frozenset({Intent.OTHER, Intent.TOGETHER, Intent.WITH_FOOD, Intent.STORAGE})
 """Questions in which it may be told that something else is taken already."""
@@ -685,6 +693,8 @@ class Policy:
             return self._prepared("farewell", ReplyKind.FAREWELL)
         if intent is Intent.STOP_MEDICINE:
             return self._planned((*self._say("stop_no"), *facts), ReplyKind.ANSWER)
+        if intent is Intent.STORED_WRONG:
+            return self._planned((*self._say("spoiled_ask"), *facts), ReplyKind.ANSWER)
         if intent is Intent.GREETING:
             return Plan(ReplyKind.ANSWER, self.language, self._say("hello"), use_model=True)
         if intent in WORDED_BY_MODEL and (facts or intent is Intent.OTHER):
@@ -708,6 +718,9 @@ class Policy:
             facts = self.phrases.labels(task, self.language, self.terms, medications)
         if intent is Intent.WITH_FOOD and any(_tells_meals(m) for m in medications):
             return facts
+        if intent in OF_STORAGE and any(_STORAGE.search(m.instructions) for m in medications):
+            # A syrup that was mixed here keeps otherwise than what the formulary knows of.
+            return self.phrases.labels(task, self.language, self.terms, medications)
         own = self.advisor.facts(intent, medications, self.language)
         if intent is Intent.WITH_FOOD and not own:
             # A label that is silent on meals answers nothing.
@@ -895,6 +908,9 @@ class Policy:
         answer = self.intents.answer(text)
         if answer is Answer.YES:
             return self._confirmed(pending)
+        if intent in (Intent.EMERGENCY_NUMBER, Intent.CALL_STAFF):
+            # Help is told of at once; what was said back still waits.
+            return None
         if intent in STATEMENTS:
             return None
         if answer is Answer.NO and self.advisor.names_allergy(text, self.language):

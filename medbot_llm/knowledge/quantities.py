@@ -384,6 +384,12 @@ _TWO_SLOTS = re.compile(
     r"|(?:in the |every |each )?mornings? and (?:at |in the |every |each |1 in the |one in the |"
     r"again (?:in the |at |every ))?(?:nights?|evenings?|bedtime)"
     r"|breakfast and (?:after |before |with )?(?:dinner|supper)"
+    r"|早上?(?:起来|饭后|餐后)?(?:吃|服|用|打)?1(?:颗|粒|片|锭|包|针|次)[,、]?(?:和|跟)?晚上?(?:睡前|饭后|餐后)?(?:再|又|也)?(?:吃|服|用|打)?1(?:颗|粒|片|锭|包|针|次)"
+    r"|(?:\b(?:after|with|at|before|in|on) (?:the )?)?\b(?:breakfast|morning|waking)\b,?(?: and|"
+    r" then| plus|,) (?:then )?(?:one|1|"
+    r"another)(?: more| other)?"
+    r"(?: tablet| capsule| pill)? (?:after|with|at|before|in|for) (?:the )?(?:dinner|supper|"
+    r"night|bedtime|evening|bed)"
 )
 _SLOTS = (
     (
@@ -747,7 +753,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
         "ophthalmic",
         re.compile(
             rf"\b{_IN} eyes?\b|[点滴擦涂抹挤]{{1,2}}(?:药)?(?:\d滴)?(?:在|入|到|进|于|左|右|双|"
-            rf"两)*[^,。;耳鼻]{{0,3}}{_EYE}|{_EYE}(?:里|内)?(?:各|每次)?[点滴]|点眼|"
+            rf"两)*[^,。;耳鼻]{{0,6}}{_EYE}|{_EYE}(?:里|内)?(?:各|每次)?[点滴]|点眼|"
             rf"[抹擦涂挤滴点]{{1,2}}[^,。;]{{0,6}}眼(?:皮|角|睑|头)|"
             rf"\b(?:drip|drop|smear|dab|put|rub|squeeze|apply|line|squirt|run|"
             rf"ribbon)\w*\b[^.;]{{0,40}}\b(?:eyes?|"

@@ -414,6 +414,9 @@ class Statements:
         ):
             return tuple(self.facts.labels[i] for i in following[2])
         index = bisect_right(self._starts, start) - 1
+        if index < 0 and _LEADS_TO.fullmatch(text[end : self._starts[0]]):
+            # "Every twelve hours, one morphine tablet": it opens with what is said of it.
+            return tuple(self.facts.labels[i] for i in self.mentions[0][2])
         if index < 0 and re.search(r"\band\b|[,;]|和|跟", text[end : self._starts[0]]):
             # "One water tablet in the morning and one atorvastatin …": the first is not named.
             named = {owner for _, _, owners in self.mentions for owner in owners}
@@ -434,6 +437,11 @@ class Statements:
         return tuple(self.facts.labels[i] for i in sorted(owners))
 
 
+_LEADS_TO = re.compile(
+    r"\s*[,:]?\s*(?:take |you take |就)?(?:\d+(?:\.\d+)?|one|half|an?|the|your|您的)?\s*"
+    r"(?:tablets? of |capsules? of |[颗粒片锭包支滴]的?)?(?:the |your )?\s*"
+)
+"""Between a time at the start of a sentence and the name that it is of."""
 _APART_SAID = re.compile(
     r"^[^,。;]{0,4}(?:错开|分开|隔开|相隔)|^ (?:are|should be|must be) (?:taken )?apart"
 )

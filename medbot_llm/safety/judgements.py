@@ -421,7 +421,7 @@ class Combinations:
                     rf"[^,.;。]{{0,14}}(?:{OKAY}|(?<!不)可以|is fine|it's fine|that's fine|is ok)",
                     following,
                 )
-            ) and (not re.search(r"avoid|避免|不要|别|不可|不能|don't|do not|never", clause))
+            ) and (not re.search(r"avoid|避免|不要|别|不可|不能|忍|戒|don't|do not|never", clause))
         if OKAY in clause:
             return True
         for match in allows:

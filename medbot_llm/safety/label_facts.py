@@ -111,7 +111,7 @@ _AT_MOST = re.compile(
 )
 _SINGLE = re.compile(
     r"\b(?:single|one|1|loading) (?:\w+ )?dose\b|\bonce only\b|\bstat\b|^once$|单次|1次性|"
-    r"立即1次|时1次$|(?<![每日天周月])仅1次"
+    r"立即1次|(?<!小)时1次$|(?<![每日天周月])仅1次"
 )
 _PLAIN_FORM = re.compile(r"tab(?:let)?s?\b|caps?(?:ule)?s?\b|锭|胶囊|片")
 _SENTENCE_END = re.compile(r"(?<=[。！？.!?])\s*")
