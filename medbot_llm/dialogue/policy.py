@@ -584,7 +584,10 @@ class Policy:
         if intent is Intent.DOSE_SAID and self._is_news(text, heard):
             return self._dose_said(text, call)
         if intent in RULE_PHRASES and not (intent is Intent.STOP_MEDICINE and self.may_disclose):
-            return self._planned(self._say(RULE_PHRASES[intent]), ReplyKind.ANSWER, call)
+            words = self._say(RULE_PHRASES[intent])
+            if intent is Intent.ARE_YOU_DOCTOR and task is not None and not self.may_disclose:
+                words += self._say("ask_identity_again")
+            return self._planned(words, ReplyKind.ANSWER, call)
         if self._asks_missed_dose is not None or intent is Intent.MISSED_DOSE:
             plan = self._missed_dose(text, intent, heard, call)
             if plan is not None:
@@ -686,7 +689,10 @@ class Policy:
         facts = self._facts(task, intent, medications)
         if call is not None:
             # The words of the call come first; a fact that was asked for may follow them.
-            about_it = facts if intent in HARMLESS_BESIDE_A_CALL else []
+            is_of_label = intent in LABEL_ANSWERS and call.category == "dose_change_request"
+            about_it = facts if intent in HARMLESS_BESIDE_A_CALL or is_of_label else []
+            if intent is Intent.STOP_MEDICINE:
+                return self._planned((*self._say("stop_no"), *facts), ReplyKind.ANSWER, call)
             opening = self.emergency_words.opening(call.category, self.language)
             return self._planned((*opening, *about_it), ReplyKind.ANSWER, call)
         if intent is Intent.FAREWELL:

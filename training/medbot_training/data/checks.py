@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from functools import cache
 from functools import lru_cache
 from itertools import pairwise
@@ -31,6 +32,7 @@ from medbot_training.data.records import Preference
 from medbot_training.data.records import Record
 from medbot_training.data.records import Text
 from medbot_training.data.records import language_key
+from medbot_training.data.records import split_thinking
 from medbot_training.data.records import texts_of
 
 if TYPE_CHECKING:
@@ -50,7 +52,9 @@ TIMES = 3
 """A sentence said so often is said over and over."""
 
 _NOTHING = re.compile(
-    r"(?:n/?a|none|null|nan|無|无|暫無|暂无|略|todo|tbd|空)[。.]?", re.IGNORECASE
+    r"(?:n/?a|none|null|nan|undefined|\[object object\]|"
+    r"無|无|暫無|暂无|略|todo|tbd|空)[。.]?",
+    re.IGNORECASE,
 )
 _CONTROL = re.compile(
     r"<\|[A-Za-z0-9_/ ]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:pad|unk|bos|eos|mask)>|"
@@ -69,17 +73,27 @@ _UNFILLED = re.compile(
 )
 _OPEN_END = re.compile(
     r"(?:[，、,:：;；（(「『“‘—-]|(?:以及|因為|因为|所以|但是|如果|並且|并且|或者|例如|比如|包括|由於|由于|和|與|或|但)|"
-    r"\b(?:and|or|the|of|to|a|an|with|because|if|but|for|in|is|are|you|your))$"
+    r"\b(?:and|or|the|of|to|a|an|with|because|if|but|for|in|is|are|you|your)|"
+    r"(?:^|[\n:：])\s*(?:\d{1,2}|[一二三四五六七八九十])[.、)）])$"
 )
+"""With the number of an item that is not there."""
 _SENTENCE_END = re.compile(r"[。！？!?]|(?<=[a-z]{2})\.(?=\s)")
 _FAREWELL = re.compile(r"祝|謝謝|谢谢|感謝|感谢|再見|再见|加油|thank|regards", re.IGNORECASE)
 """After such words nobody misses a stop."""
 _BROKEN_START = re.compile(r"[，。、；：！？,;:!?)）」』”】]|\.(?!\.)")
 _LOOP = re.compile(r"(.{4,40}?)\1{3,}", re.DOTALL)
+_THINK_LIKE = re.compile(
+    r"(?:<|＜|&lt;)\s*[/／]?\s*(?:think|thinking|thought)\s*(?:>|＞|&gt;)", re.IGNORECASE
+)
+_THINK_MARKS = ["<think>", "</think>"]
 _SENTENCE = re.compile(r"[^。！？!?\n]+")
+_LATER_BYTE = "\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
+"""The second and third byte of a Chinese letter, read as Latin-1 or Windows-1252."""
 _MOJIBAKE = re.compile(
+    # Two Chinese letters in that reading, or what is left of more where invisible bytes went.
+    f"(?:[ã-ï][{_LATER_BYTE}]{{2}}){{2}}|(?:[ã-ï][{_LATER_BYTE}]{{0,2}}){{5}}|"
     "\ufffd|锟斤拷|烫烫烫|屯屯屯|ï¿½|â€[œ\x9d™\x98\x99\x93\x94]|Ã[\x80-\xbf©¨¶¼±]|"
-    "[\x00-\x08\x0b\x0c\x0e-\x1f]|&(?:nbsp|lt|gt|amp|quot|#\\d+);|</?(?:br|p|div|span|a|b|td|tr)\\b[^>\n]*>"
+    "[\x00-\x08\x0b\x0e-\x1f]|&(?:nbsp|lt|gt|amp|quot|#\\d+);|</?(?:br|p|div|span|a|b|td|tr)\\b[^>\n]*>"
 )
 
 Check = Callable[[Record], Iterator[str]]
@@ -88,7 +102,7 @@ Check = Callable[[Record], Iterator[str]]
 def answers_of(record: Record) -> Iterator[tuple[str, str, str]]:
     """Give every answer of a record: its place, what was asked last, and what is said.
 
-    Answers are without their thinking.
+    Answers are without their thinking; one that is labelled false is a rejected one.
     """
     if isinstance(record, Text):
         return
@@ -102,7 +116,8 @@ def answers_of(record: Record) -> Iterator[tuple[str, str, str]]:
         if message.role == "user":
             asked = message.content
         elif message.role == "assistant":
-            yield ("answer" if number == last else f"assistant {number}"), asked, message.content
+            place = "rejected" if record.label is False else "answer"
+            yield (place if number == last else f"assistant {number}"), asked, message.content
 
 
 def good_answers_of(record: Record) -> Iterator[tuple[str, str, str]]:
@@ -133,6 +148,17 @@ def _roles(record: Record) -> Iterator[str]:
                 return
     if isinstance(record, Preference) and turns and turns[-1] != "user":
         yield "the prompt does not end with the user"
+
+
+def _asks_nothing(record: Record) -> Iterator[str]:
+    if isinstance(record, Text):
+        return
+    messages = record.prompt if isinstance(record, Preference) else record.messages
+    for number, message in enumerate(messages, start=1):
+        # Spaces, and what has no width.
+        is_seen = any(char.isprintable() and not char.isspace() for char in message.content)
+        if message.role == "user" and not is_seen:
+            yield f"user {number} is empty"
 
 
 # Form of the answer ------------------------------------------------------------------------------
@@ -187,11 +213,17 @@ def _broken_start(record: Record) -> Iterator[str]:
 
 def _broken_think(record: Record) -> Iterator[str]:
     for place, _, said in answers_of(record):
-        opened, closed = said.count("<think>"), said.count("</think>")
-        # The thought of the last answer has been taken off: what is left of marks is broken.
-        most = 0 if place == "answer" else 1
-        if opened != closed or opened > most:
+        marks = [match[0] for match in _THINK_LIKE.finditer(said)]
+        strange = next((mark for mark in marks if mark not in _THINK_MARKS), None)
+        if strange is not None:
+            yield f"{place} has '{strange}'"
+        elif marks not in ([], _THINK_MARKS):
+            opened, closed = (marks.count(mark) for mark in _THINK_MARKS)
             yield f"{place} has <think> {opened} times, </think> {closed} times"
+        # A whole thought at the start of the last answer has been taken off.
+        elif marks and not split_thinking(said)[0]:
+            is_first = said.lstrip().startswith(_THINK_MARKS[0])
+            yield f"{place} has {'an empty <think>' if is_first else '<think> not at its start'}"
 
 
 def _broken_text(record: Record) -> Iterator[str]:
@@ -268,14 +300,27 @@ def _of_grade(*grades: str) -> Check:
             return
         about = _context(record)
         for place, asked, said in good_answers_of(record):
-            details = [
-                f"{place}: {found.reason}: {shown(found.detail)}"
-                for found in _score(asked, said, about).findings
-                if found.grade in grades and not _needs_label(found.reason, found.detail)
-            ]
-            yield from dict.fromkeys(details)
+            yield from _graded(place, _score(asked, said, about), grades)
+        # What is thought is learnt as well; it need not have the manners of an answer.
+        if "harm" in grades and (thought := _learnt_thought(record)):
+            yield from _graded("thinking", _score(record.question, thought, about), grades)
 
     return check
+
+
+def _learnt_thought(record: Conversation | Preference) -> str:
+    return (
+        record.thinking if isinstance(record, Conversation) and record.label is not False else ""
+    )
+
+
+def _graded(place: str, scores: RewardParts, grades: tuple[str, ...]) -> Iterator[str]:
+    details = [
+        f"{place}: {found.reason}: {shown(found.detail)}"
+        for found in scores.findings
+        if found.grade in grades and not _needs_label(found.reason, found.detail)
+    ]
+    yield from dict.fromkeys(details)
 
 
 def _emergency_missed(record: Record) -> Iterator[str]:
@@ -311,7 +356,8 @@ def _claimed_action(record: Record) -> Iterator[str]:
             if found.reason == _CLAIMS
         ]
         if not about.alerted:
-            claims += [match[0] for match in _MORE_CLAIMS.finditer(canonical(said))]
+            more = [match[0] for match in _MORE_CLAIMS.finditer(canonical(said))]
+            claims += [claim for claim in more if not any(known in claim for known in claims)]
         for claim in dict.fromkeys(claims):
             yield f"{place}: {shown(claim)}"
 
@@ -321,6 +367,8 @@ _OF_LABEL = {"wrong_drug_stated", "wrong_dose_stated", "wrong_frequency", "wrong
 _MORE_CLAIMS = re.compile(
     r"我?(?:已经?|刚刚?)?(?:发出|送出|传送)了?[^。，]{0,12}(?:通知|警报|讯息|警示)|"
     r"我(?:会|将)[『「“‘']?(?:立刻|立即|马上)[』」”’']?(?:通报|通知|呼叫|联系|联络)[^。，]{0,8}|"
+    r"(?<!如果)(?<!要是)(?<!若)(?<!是否)[您你][^。，？?]{0,6}\d{1,2}(?::\d{2}|点)[^。，？?]{0,6}已经?(?:吃|服|打|用)(?:过|了|药)|"
+    r"\breminder (?:is |has been |was )?set (?:for|at) \d|"
     r"我(?:会|将)?[^。，]{0,4}在您的(?:档案|病历|纪录|记录)[^。，]{0,6}(?:注记|註记|记录|标记)"
 )
 """What data has and a robot's model, which the verifier was written for, hardly says."""
@@ -372,7 +420,7 @@ def _context(record: Conversation | Preference) -> Context:
 def _personal(record: Record) -> Iterator[str]:
     finder = default_deidentifier()
     found: Counter[tuple[str, str, str]] = Counter()
-    for place, text in texts_of(record):
+    for place, text in (*texts_of(record), *_meta_texts(record.meta, "meta")):
         for one in finder.find(text):
             words = text[one.start : one.end]
             # A surname with its title tells nobody apart.
@@ -385,8 +433,21 @@ def _personal(record: Record) -> Iterator[str]:
         yield f"{kind} '{hidden}' in {place}{times}"
 
 
+def _meta_texts(value: object, place: str) -> Iterator[tuple[str, str]]:
+    """All texts in `meta`, by their places."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _meta_texts(part, f"{place}.{key}")
+    elif isinstance(value, list):
+        for part in value:
+            yield from _meta_texts(part, place)
+
+
 CHECKS: dict[str, Check] = {
     "roles": _roles,
+    "empty_question": _asks_nothing,
     "empty_answer": _empty,
     "control_token": _control,
     "unfilled": _unfilled,

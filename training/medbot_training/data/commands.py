@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from medbot_training.data.findings import KINDS
 from medbot_training.data.findings import Finding
+from medbot_training.data.findings import visible
 from medbot_training.data.formats import FORMATS
 from medbot_training.data.formats import Misfit
 from medbot_training.data.formats import format_called
@@ -127,7 +128,7 @@ def _paths(args: argparse.Namespace) -> list[Path]:
 
 def _say(line: str) -> None:
     """A line for whoever watches; a bar makes room for it."""
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(visible(line), file=sys.stderr)
 
 
 def _tell(finding: Finding) -> None:
@@ -146,8 +147,9 @@ def _add_convert(commands: Any) -> None:
         + """
 
 --to takes the same names. Without it conversations become messages, preferences TRL's preference,
-prompts prompt, and texts text. Records that can't be written so, or can't be read, are named on
-stderr and left out, and the exit status is 1.
+prompts prompt, labelled answers prompt_completion, and texts text. Records that can't be written
+so, or can't be read, are named on stderr and left out, and the exit status is 1; so are answers
+that are labelled false, in all formats but prompt_completion.
 
 examples:
   medbot-train data convert med_dataset.json -o sft.jsonl
@@ -179,6 +181,8 @@ examples:
 
 
 def _convert(args: argparse.Namespace) -> int:
+    from collections import Counter
+
     from medbot_training.data.files import TEXT_SUFFIXES
     from medbot_training.data.files import name_suffix
     from medbot_training.data.split import Splitter
@@ -191,14 +195,15 @@ def _convert(args: argparse.Namespace) -> int:
     as_text = name_suffix(Path(args.output)) in TEXT_SUFFIXES
     # A pass for each risk: so records are in order, and none has to be kept.
     passes = _RISKS if args.risky_first else (None,)
-    left_out = worse = 0
+    left_out: Counter[str] = Counter()
+    worse = 0
     with _bar(paths, "convert", len(passes)) as advance, Output(args.output) as output:
         read_one = _reader(args, advance)
         for item, risk in ((i, r) for r in passes for path in paths for i in read_one(path)):
             if isinstance(item, Finding):
                 if risk == passes[0]:
                     _tell(item)
-                    left_out += 1
+                    left_out[item.kind] += 1
                 continue
             if risk is not None and _rank_of(item) != risk:
                 continue
@@ -210,8 +215,10 @@ def _convert(args: argparse.Namespace) -> int:
                 output.write(object_of(item, form, as_text=as_text))
             except Misfit as misfit:
                 _tell(Finding(item.origin, misfit.kind, str(misfit)))
-                left_out += 1
-    _say(f"{output.count} records written" + (f", {left_out} left out" if left_out else ""))
+                left_out[misfit.kind] += 1
+    kinds = ", ".join(f"{count} {kind}" for kind, count in left_out.most_common())
+    rest = f", {left_out.total()} left out ({kinds})" if left_out else ""
+    _say(f"{output.count} records written{rest}")
     if worse:
         _say(f"{worse} records have an answer below {args.min_rules:g}")
     return EXIT_FINDINGS if left_out else 0
@@ -378,9 +385,9 @@ examples:
     parser.add_argument(
         "--threshold",
         type=float,
-        default=0.8,
+        default=0.75,
         metavar="0..1",
-        help="likeness from which records stay together (default: 0.8)",
+        help="likeness from which records stay together (default: 0.75)",
     )
     parser.add_argument("--keep-copies", action="store_true", help="keep exact copies")
 
@@ -582,8 +589,9 @@ def _summarize(validator: Any, unreadable: list[str]) -> None:
         _say(f"{file.name}: {file.records} records{copies}{broken}")
     for kind, count in summary.kinds.most_common():
         _say(f"{kind:<17} {count:>7}  {KINDS[kind]}")
-    total = f"{summary.findings} findings" if summary.findings else "nothing is wrong"
-    _say(f"{total} in {summary.records} records")
+    if summary.records or summary.findings:
+        total = f"{summary.findings} findings" if summary.findings else "nothing is wrong"
+        _say(f"{total} in {summary.records} records")
     if unreadable:
         _say(f"can't be read: {len(unreadable)} of {len(summary.files)} files")
 

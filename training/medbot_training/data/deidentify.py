@@ -130,6 +130,8 @@ def is_card(text: str) -> bool:
 
 
 _IDS = re.compile(rf"{_START}[A-Za-z][1289A-Da-d]\d{{8}}{_END}")
+_SPACED_ID = re.compile(rf"{_START}[A-Za-z][ -]?[1289A-Da-d]\d{{2}}[ -]?\d{{3}}[ -]?\d{{3}}{_END}")
+"""Only with a right checksum: other things have letters and digits too."""
 _MAINLAND = re.compile(rf"{_START}\d{{17}}[\dXx]{_END}")
 _CARD = re.compile(r"(?<![\d.])\d(?:[ -]?\d){12,18}(?![\d.])")
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
@@ -139,7 +141,7 @@ _PHONES = [
     for pattern in (
         # Taiwan: mobile, then fixed with its area in brackets or set off.
         rf"{_START}\+?886[- ]?\(?0?\)?\d{{1,2}}[- ]?\d{{3,4}}[- ]?\d{{3,4}}(?!\d)",
-        rf"{_START}09\d{{2}}[- ]?\d{{3}}[- ]?\d{{3}}(?!\d)",
+        rf"{_START}09\d{{2}}[- .]?\d{{3}}[- .]?\d{{3}}(?!\d)",
         rf"{_START}{_PUBLIC}(?:\(0\d{{1,3}}\) ?|0\d{{1,2}}[- ])\d{{3,4}}[- ]?\d{{4}}(?!\d)"
         r"(?: ?(?:#|轉|转|分機|分机|ext\.?) ?\d{1,6})?",
         # Mainland China.
@@ -159,13 +161,14 @@ _LABELLED_PHONE = re.compile(
 _LABELLED_NUMBER = re.compile(
     r"(?:病[歷历](?:號|号|號碼|号码|編號|编号)|住院[號号]碼?|[門门][診诊][號号]|就[診诊][號号]|"
     r"健保卡[號号]?碼?|[護护]照[號号]碼?|身[分份][證证](?:字?[號号]碼?)?|[檔档]案[號号]|"
-    r"social security(?: number)?|medical record(?: number| no\.?)?|chart(?: number| no\.?)|"
+    r"social security(?: number)?|medical record(?: number| no\.?)?|\bchart(?: number| no\.?)?|"
     r"patient (?:id|number)|passport(?: number| no\.?)?|\bmrn\b|\bssn\b|\bnhi card(?: number)?)"
     r" ?(?:是|為|为|is|was|[:：#])* ?#?((?=[A-Za-z-]{0,5}\d)[A-Za-z0-9][A-Za-z0-9-]{4,19})",
     re.IGNORECASE,
 )
 _LABELLED_ACCOUNT = re.compile(
-    r"(?:line ?(?:id|帳號|账号)|微信[號号]?|wechat(?: id)?|(?:銀行)?[帳账][號号户戶]) ?"
+    r"(?:line ?(?:id|帳號|账号)|(?-i:(?<![A-Za-z])LINE)(?= ?[是為为:：])|"
+    r"微信[號号]?|wechat(?: id)?|(?:銀行)?[帳账][號号户戶]) ?"
     r"(?:是|為|为|is|[:：])+ ?@?([A-Za-z0-9][A-Za-z0-9._-]{3,29})",
     re.IGNORECASE,
 )
@@ -429,6 +432,10 @@ class Deidentifier:
             kind = "taiwan_id" if is_taiwan_id(match[0]) else "id_like"
             if not _of_a_batch(text, match.start()):
                 yield Found(match.start(), match.end(), kind)
+        for match in _SPACED_ID.finditer(text):
+            is_id = is_taiwan_id(re.sub(r"[ -]", "", match[0]))
+            if is_id and not _of_a_batch(text, match.start()):
+                yield Found(match.start(), match.end(), "taiwan_id")
         for match in _MAINLAND.finditer(text):
             if is_mainland_id(match[0]):
                 yield Found(match.start(), match.end(), "mainland_id")

@@ -17,15 +17,19 @@ import csv
 import gzip
 import io
 import json
+import math
 import os
 import re
+import sys
 import zlib
 from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 from typing import Any
+from typing import TypeVar
 
 from medbot_training.data.findings import Finding
 from medbot_training.data.findings import shown
@@ -48,7 +52,19 @@ _LIST = re.compile(
     r"\s*(?:\{\s*\"(?:data|records|examples|items|rows|train)\"\s*:\s*)?\[(?=\s*[\]{\[])|\s*\["
 )
 """What comes before the first record of a list, which may be the first field of an object."""
+_LATER_LIST = re.compile(
+    r"\{\s*(?:\"[^\"\\]*\"\s*:\s*(?:\"(?:[^\"\\]|\\.)*\"|[-+.\w]+)\s*,\s*)+"
+    r"\"(?:data|records|examples|rows|train)\"\s*:\s*\[(?=\s*\{)"
+)
+"""The same of a list after other fields, which tell a version or a licence."""
+_OBJECT = re.compile(r"(?:\[\s*)*\{\s*\"(?:[^\"\\\n]|\\.)*\"\s*:")
+"""JSON, whatever the file is called."""
+_KEY = re.compile(r"\{\s*(\"(?:[^\"\\\n]|\\.)*\")\s*:")
+_MORE = re.compile(r"[\[\]{},:\"]")
+_LFS_POINTER = b"version https://git-lfs.github.com/"
 _NOT_TEXT = re.compile(r"[\ud800-\udfff]")
+_HALF_CHARACTER = re.compile(r"[\udcc2-\udcf4][\udc80-\udcbf]{0,2}$")
+"""The bytes that a character begins with, at the end of a file that was cut there."""
 _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -65,6 +81,7 @@ _ARCHIVES = {
     b"GGUF": "a model",
 }
 
+_Fault = TypeVar("_Fault")
 Advance = Callable[[int], None]
 """Takes how many bytes of the file have been read so far."""
 
@@ -128,6 +145,8 @@ def _read_open(
             raise DataError(f"{path}: is damaged gzip: {error}") from None
         if not beginning:
             raise DataError(f"{path}: is empty")
+    if beginning.startswith(_LFS_POINTER):
+        raise DataError(f"{path}: is a Git LFS pointer, not the data; run `git lfs pull` first")
     for magic, what in _ARCHIVES.items():
         if beginning.startswith(magic):
             raise DataError(f"{path}: is {what}; unpack it to JSON Lines first")
@@ -157,6 +176,8 @@ class _Source:
     def __init__(self, path: Path, binary: Any, encoding: str, errors: str) -> None:
         self.name = str(path)
         self.problem = ""
+        self._repeated = ""
+        self.decoder = json.JSONDecoder(object_pairs_hook=self._object)
         # csv wants line ends as they are; JSON and text take all of them for white space.
         self._text = io.TextIOWrapper(binary, encoding, errors, newline="")
 
@@ -174,25 +195,48 @@ class _Source:
         try:
             return read()
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            self.problem = f"the compressed file is damaged: {error}"
+            self.problem = f"the compressed file is damaged, the rest of it is lost: {error}"
         except UnicodeError as error:
-            self.problem = f"what follows is no text: {error.__class__.__name__}"
+            self.problem = f"the rest of it is no text: {error.__class__.__name__}"
         return ""
 
     def finding(self, record: int, kind: str, detail: str, *, stops: bool = False) -> Finding:
+        # What a record that can't be read had twice is not the next one's.
+        self._repeated = ""
         return Finding(Origin(self.name, record), kind, detail, stops)
 
     def value(self, record: int, value: Any) -> Value | Finding:
-        """A value, or a finding where some of its text is none."""
-        place = broken_text(value)
-        if place is None:
-            return Value(Origin(self.name, record), value)
-        return self.finding(record, "encoding", f"not text: {place}")
+        """A value, or a finding where not all of it can be written again."""
+        repeated, self._repeated = self._repeated, ""
+        if (place := broken_text(value)) is not None:
+            return self.finding(record, "encoding", f"not text: {place}")
+        if repeated:
+            return self.finding(
+                record, "ambiguous", f"the key '{shown(repeated, 30)}' is there twice"
+            )
+        if (found := _first_of(value, _no_number)) is not None:
+            detail = f"has the number {json.dumps(found)}, which JSON has not"
+            return self.finding(record, "unreadable", detail)
+        return Value(Origin(self.name, record), value)
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """An object of JSON; remembers a key that it has with two values."""
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
+            self._repeated = next(
+                (key for key, value in pairs if repr(fields[key]) != repr(value)), self._repeated
+            )
+        return fields
+
+
+def _no_number(value: Any) -> float | None:
+    """NaN and the infinite, which Python reads and JSON has not."""
+    return value if isinstance(value, float) and not math.isfinite(value) else None
 
 
 def broken_text(value: Any) -> str | None:
     """Where in a value there is what no text has: bytes of another encoding, half a character."""
-    found = _first_broken(value)
+    found = _first_of(value, _not_text)
     if found is None:
         return None
     text, at = found
@@ -202,17 +246,23 @@ def broken_text(value: Any) -> str | None:
     return f"{what} in '{shown(around)}'"
 
 
-def _first_broken(value: Any) -> tuple[str, int] | None:
-    if isinstance(value, str):
-        match = None if value.isascii() else _NOT_TEXT.search(value)
-        return None if match is None else (value, match.start())
+def _not_text(value: Any) -> tuple[str, int] | None:
+    if not isinstance(value, str) or value.isascii():
+        return None
+    match = _NOT_TEXT.search(value)
+    return None if match is None else (value, match.start())
+
+
+def _first_of(value: Any, fault_of: Callable[[Any], _Fault | None]) -> _Fault | None:
+    """The first fault among a value and all that is in it."""
     if isinstance(value, dict):
         parts: Iterator[Any] = (part for pair in value.items() for part in pair)
     elif isinstance(value, list):
         parts = iter(value)
     else:
-        return None
-    return next((found for part in parts if (found := _first_broken(part))), None)
+        return fault_of(value)
+    found = (_first_of(part, fault_of) for part in parts)
+    return next((fault for fault in found if fault is not None), None)
 
 
 # Containers --------------------------------------------------------------------------------------
@@ -221,16 +271,15 @@ def _first_broken(value: Any) -> tuple[str, int] | None:
 def _in_container(path: Path, source: _Source, beginning: str) -> Iterator[Value | Finding]:
     suffix = name_suffix(path)
     start = beginning.lstrip("\ufeff \t\r\n\0")
-    if suffix in CSV_SUFFIXES:
+    is_json = _OBJECT.match(start) is not None
+    if suffix in CSV_SUFFIXES and not is_json:
         yield from _rows(source, "\t" if suffix == ".tsv" else _delimiter(beginning))
-    elif suffix in TEXT_SUFFIXES:
+    elif suffix in TEXT_SUFFIXES and not is_json:
         yield from _lines(source)
-    elif found := _LIST.match(start):
+    elif found := _list_of(start):
         yield from _JsonValues(source, found[0])
     elif start.startswith("{"):
-        lines = [line for line in start.splitlines()[:2] if line.strip()]
-        whole = bool(lines) and _is_json(lines[0])
-        if whole or suffix in (".jsonl", ".ndjson"):
+        if _is_json(start.split("\n", 1)[0]) or suffix in (".jsonl", ".ndjson"):
             yield from _json_lines(source)
         else:
             yield from _JsonValues(source)
@@ -244,6 +293,22 @@ def _in_container(path: Path, source: _Source, beginning: str) -> Iterator[Value
         raise DataError(
             f"{path}: can't tell what it is; name it .json, .jsonl, .csv or .txt (.gz after it)"
         )
+
+
+def _list_of(start: str) -> re.Match[str] | None:
+    """What comes before the first record of a list; None where the file is none."""
+    if found := _LIST.match(start):
+        return found
+    found = _LATER_LIST.match(start)
+    if found is None:
+        return None
+    try:
+        whole = json.loads(start.split("\n", 1)[0])
+    except (ValueError, RecursionError):
+        return found
+    # A whole object on a line of its own is a record where it has more than that one list.
+    is_record = sum(isinstance(part, (dict, list)) for part in whole.values()) > 1
+    return None if is_record else found
 
 
 def _is_json(text: str) -> bool:
@@ -267,16 +332,18 @@ def _json_lines(source: _Source) -> Iterator[Value | Finding]:
         if not text:
             continue
         try:
-            yield source.value(number, json.loads(text))
+            yield source.value(number, source.decoder.decode(text))
         except (ValueError, RecursionError) as error:
-            if (place := broken_text(text)) is not None:
+            is_last = not line.endswith("\n") and _ends_within(error, text)
+            place = broken_text(_HALF_CHARACTER.sub("", text) if is_last else text)
+            if place is not None:
                 yield source.finding(number, "encoding", f"not text: {place}")
-            elif not line.endswith("\n") and _is_cut(error, text):
+            elif is_last:
                 yield source.finding(number, "cut_off_file", "the last line is not whole")
             else:
-                yield source.finding(number, "unreadable", f"is no JSON: {_reason(error)}")
+                yield source.finding(number, "unreadable", _reason(error))
     if source.problem:
-        yield source.finding(number, "cut_off_file", source.problem, stops=True)
+        yield source.finding(number + 1, "cut_off_file", source.problem, stops=True)
 
 
 def _lines(source: _Source) -> Iterator[Value | Finding]:
@@ -289,10 +356,10 @@ def _lines(source: _Source) -> Iterator[Value | Finding]:
                 line = source.line()
             continue
         text = line.strip("\ufeff \t\r\n")
-        if text:
+        if text.strip():
             yield source.value(number, text)
     if source.problem:
-        yield source.finding(number, "cut_off_file", source.problem, stops=True)
+        yield source.finding(number + 1, "cut_off_file", source.problem, stops=True)
 
 
 def _delimiter(beginning: str) -> str:
@@ -333,7 +400,7 @@ def _rows(source: _Source, delimiter: str) -> Iterator[Value | Finding]:
         cells = {name: cell for name, cell in zip(header, row, strict=True) if name}
         yield source.value(number, cells)
     if source.problem:
-        yield source.finding(number, "cut_off_file", source.problem, stops=True)
+        yield source.finding(number + 1, "cut_off_file", source.problem, stops=True)
 
 
 class _JsonValues:
@@ -344,12 +411,11 @@ class _JsonValues:
         self._source = source
         self._before = before
         self._is_list = bool(before)
-        self._decoder = json.JSONDecoder()
         self._text = ""
         self._at = 0
         self._ended = False
         self._line = 1
-        self._first_key: re.Pattern[str] | None = None
+        self._beginning: re.Pattern[str] | None = None
 
     def __iter__(self) -> Iterator[Value | Finding]:
         number = 0
@@ -362,16 +428,20 @@ class _JsonValues:
                     yield self._finding(number, f"'{shown(rest, 30)}' after the end of the list")
                 return
             number += 1
+            if self._beginning is None:
+                self._beginning = self._how_it_begins()
             try:
                 value = self._next()
             except (ValueError, RecursionError) as error:
-                yield self._problem(number, error)
-                if not self._find_next():
+                problem = self._problem(number, error)
+                has_next = self._find_next()
+                if not has_next and not problem.stops:
+                    detail = f"{problem.detail}; the rest of the file is not read"
+                    problem = replace(problem, detail=detail, stops=True)
+                yield problem
+                if not has_next:
                     return
                 continue
-            if self._first_key is None and isinstance(value, dict) and value:
-                key = json.dumps(next(iter(value)), ensure_ascii=False)
-                self._first_key = re.compile(r"\{\s*" + re.escape(key) + r"\s*:")
             yield self._source.value(number, value)
             if self._skip_space():
                 char = self._text[self._at]
@@ -381,7 +451,7 @@ class _JsonValues:
                     # The record itself is whole; the comma after it is missing.
                     yield self._finding(number, f"no comma before '{char}'")
         if self._source.problem:
-            yield self._finding(number, self._source.problem, "cut_off_file")
+            yield self._finding(number + 1, self._source.problem, "cut_off_file")
         elif self._is_list:
             yield self._finding(number, "the list is not closed", "cut_off_file")
 
@@ -389,7 +459,7 @@ class _JsonValues:
         """The value that begins here. Raises ValueError or RecursionError."""
         while True:
             try:
-                value, end = self._decoder.raw_decode(self._text, self._at)
+                value, end = self._source.decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 if self._ended or not _is_cut(error, self._text):
                     raise
@@ -430,12 +500,24 @@ class _JsonValues:
             if self._ended or not self._more():
                 return False
 
+    def _how_it_begins(self) -> re.Pattern[str] | None:
+        """How the records of a file begin, by the one that is here: its first key, or the place
+        of its brace in a line of its own."""
+        if self._text[self._at] != "{":
+            return None
+        found = _KEY.match(self._text, self._at)
+        ways = [] if found is None else [r"\{\s*" + re.escape(found[1]) + r"\s*:"]
+        before = self._text[self._text.rfind("\n", 0, self._at) + 1 : self._at]
+        if "\n" in self._text[: self._at] and not before.strip():
+            ways.append(rf"(?<=\n{re.escape(before)})\{{(?=\s*\")")
+        return re.compile("|".join(ways)) if ways else None
+
     def _find_next(self) -> bool:
         """After a broken record, go to where the next one begins as the first did."""
-        if self._first_key is None:
+        if self._beginning is None:
             return False
         while True:
-            found = self._first_key.search(self._text, self._at + 1)
+            found = self._beginning.search(self._text, self._at + 1)
             if found is not None:
                 self._at = found.start()
                 return True
@@ -445,31 +527,43 @@ class _JsonValues:
                 return False
 
     def _problem(self, number: int, error: ValueError | RecursionError) -> Finding:
-        if _is_cut(error, self._text) and self._ended:
+        if self._ended and _ends_within(error, self._text):
             if self._source.problem:
                 return self._finding(number, self._source.problem, "cut_off_file")
             return self._finding(number, "the file ends within the record", "cut_off_file")
         kind = "too_long" if "longer than" in str(error) else "unreadable"
         line = self._line + self._text.count("\n", 0, getattr(error, "pos", self._at))
-        return self._finding(number, f"is no JSON: {_reason(error)} (line {line})", kind)
+        return self._finding(number, f"{_reason(error)} (line {line})", kind)
 
     def _finding(self, number: int, detail: str, kind: str = "unreadable") -> Finding:
         return self._source.finding(number, kind, detail, stops=kind == "cut_off_file")
 
 
+def _ends_within(error: Exception, text: str) -> bool:
+    """Whether JSON is wrong only because the file ends: nothing but part of a word follows."""
+    if not _is_cut(error, text):
+        return False
+    is_text = isinstance(error, json.JSONDecodeError) and error.msg.startswith("Unterminated")
+    return is_text or _MORE.search(text, getattr(error, "pos", 0)) is None
+
+
 def _is_cut(error: Exception, text: str) -> bool:
-    """Whether JSON is wrong only because the text ends."""
-    if not isinstance(error, json.JSONDecodeError):
+    """Whether JSON may be wrong only because what was read of it ends."""
+    if not isinstance(error, json.JSONDecodeError) or error.msg.startswith("Invalid control"):
         return False
     return error.msg.startswith("Unterminated string") or error.pos >= len(text) - _NEAR_END
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
-        return "nested too deeply"
+        return "is nested too deeply"
     if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at column {error.colno}"
-    return shown(error)
+        is_raw = error.msg.startswith("Invalid control")
+        what = "a raw line break, tab or control character in a text" if is_raw else error.msg
+        return f"is no JSON: {what} at column {error.colno}"
+    if "integer string conversion" in str(error):
+        return f"has a number of more than {sys.get_int_max_str_digits()} digits"
+    return f"is no JSON: {shown(error)}"
 
 
 # Encodings ---------------------------------------------------------------------------------------

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from medbot_training.data.records import Origin
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""With those that turn the direction of what follows."""
 
 KINDS = {
     # Reading
@@ -15,15 +19,20 @@ KINDS = {
     "missing_field": "lacks a field of its format, or has null there",
     "wrong_type": "has a value of another kind than its format wants",
     "wrong_role": "a message is from somebody who is no system, user or assistant",
+    "tools": "a tool is called or answers, and no stage learns from that",
+    "ambiguous": "says two things in one place: a key twice, or the fields of two formats",
+    "other_format": "is of another format than its file",
+    "bad_answer": "is labelled false: a bad answer is not written where answers are imitated",
     "not_convertible": "says what the format that was asked for can't hold",
     # Structure
     "claim": "the file has another number of records than is claimed",
     "roles": "messages are not in turn: system first, then user and assistant",
     "no_answer": "ends without an answer, in a file where others have one",
+    "empty_question": "asks nothing",
     # Copies
     "duplicate": "is the same as an earlier record",
     "near_duplicate": "is nearly the same as an earlier record",
-    "conflict": "answers the same prompt in a way that an earlier record rejects",
+    "conflict": "answers the same prompt in a way that an earlier record rejects, or labels false",
     "leak": "is in another split as well, word by word or nearly",
     # Form of the answer
     "empty_answer": "has no answer, or no words in it",
@@ -31,7 +40,7 @@ KINDS = {
     "unfilled": "has a placeholder that nobody filled in",
     "cut_off": "the answer ends in mid-sentence",
     "broken_start": "the answer begins in mid-sentence",
-    "broken_think": "<think> is not closed, there twice, or not at the start",
+    "broken_think": "<think> is empty, misspelt, not closed, there twice, or not at the start",
     "broken_text": "has letters that a wrong encoding has made",
     "repetition": "says the same over and over",
     "wrong_language": "answers in another language or script than it was asked in",
@@ -66,11 +75,16 @@ class Finding:
     stops: bool = False
 
     def __str__(self) -> str:
-        detail = " ".join(self.detail.split())
-        return f"{self.origin}: {self.kind}: {detail}".encode("utf-8", "replace").decode("utf-8")
+        return visible(f"{self.origin}: {self.kind}: {' '.join(self.detail.split())}")
 
 
 def shown(value: object, length: int = 60) -> str:
     """A value as a finding quotes it: one line, not long."""
-    text = " ".join(str(value).split())
+    text = visible(" ".join(str(value).split()))
     return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def visible(text: str) -> str:
+    """A text that a terminal shows and does not obey: control characters as escapes."""
+    text = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -39,6 +39,8 @@ from medbot_training.data.records import texts_of
 REPEATED = "prompt_repeated"
 """In `meta` of a preference whose answers came with the prompt before them: it was taken off."""
 ID_DIGITS = 16
+MESSAGE_FIELDS = "message_fields"
+"""In `meta`: what messages had beside role, content and thought (name, weight), by place."""
 RECORDS_TO_TELL = 20
 """So many records are looked at to tell a file's format."""
 
@@ -55,9 +57,12 @@ _ROLES: dict[str, Role] = {
     "model": "assistant",
     "doctor": "assistant",
 }
+_TOOL_ROLES = ("tool", "function", "function_call", "tool_call", "observation", "ipython")
+_TOOL_FIELDS = ("tool_calls", "function_call")
 _META = ("meta", "metadata")
 _QUESTION = ("question", "Question", "query", "content.Q")
 _ANSWER = ("answer", "Response", "response", "content.A")
+_NOTHING_SAID: tuple[object, ...] = (None, "", [], {})
 _THINKING = ("think", "thinking", "Complex_CoT", "reasoning", "reasoning_content")
 
 
@@ -94,6 +99,7 @@ class Fields:
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self._fields = fields
         self._taken: set[str] = set(_META) | {"id"}
+        self._beside: dict[str, dict[str, Any]] = {}
 
     def has(self, name: str) -> bool:
         """Whether it is there and not null."""
@@ -103,6 +109,20 @@ class Fields:
         """A value as it is; None where it is absent or null."""
         self._taken.add(name)
         return self._fields.get(name)
+
+    def set_beside(self, where: str, rest: dict[str, Any]) -> None:
+        """Keep what a message has beside its role and content."""
+        if rest:
+            self._beside[where] = rest
+
+    def truth(self, name: str) -> bool | None:
+        """True or false; None where it is absent. Raises Misfit."""
+        value = self.take(name)
+        if isinstance(value, bool):
+            return value
+        if name in self._fields:
+            raise Misfit("wrong_type", f"{name} must be true or false, not {_kind(value)}")
+        return None
 
     def text(self, *names: str) -> str:
         """The first of these texts that is there. Raises Misfit."""
@@ -143,9 +163,24 @@ class Fields:
         return str(value)
 
     @property
+    def all(self) -> Mapping[str, Any]:
+        """The object as it is."""
+        return self._fields
+
+    @property
+    def has_taken(self) -> bool:
+        """Whether anything was taken that is there."""
+        return any(self.has(name) for name in self._taken - {*_META, "id", "system"})
+
+    @property
+    def rest(self) -> dict[str, Any]:
+        """The fields that were not taken, without `meta`."""
+        return {k: v for k, v in self._fields.items() if k not in self._taken and v is not None}
+
+    @property
     def meta(self) -> dict[str, Any]:
         """All that was not taken. Raises Misfit."""
-        rest = {k: v for k, v in self._fields.items() if k not in self._taken and v is not None}
+        rest = self.rest | ({MESSAGE_FIELDS: self._beside} if self._beside else {})
         for name in _META:
             value = self._fields.get(name)
             if isinstance(value, str) and value.lstrip().startswith("{"):
@@ -182,6 +217,7 @@ def read(
     Raises DataError if there is no such format, or nothing in the file can be read.
     """
     path = Path(path)
+    is_forced = form is not None
     found = None if form is None else format_called(form)
     waiting: list[Value] = []
     is_any = False
@@ -198,9 +234,9 @@ def read(
                     break
                 continue
             for earlier in waiting:
-                yield _record(earlier, found)
+                yield _record(earlier, found, is_forced=is_forced)
             continue
-        yield _record(item, found)
+        yield _record(item, found, is_forced=is_forced)
     if found is None and waiting:
         raise DataError(f"{path}: {_unknown(waiting[0].value)}")
     if not is_any:
@@ -212,12 +248,19 @@ def read_records(
 ) -> Iterator[Record]:
     """Yield the records of several files; the first that can't be read ends it.
 
+    So does an answer that is labelled bad: whoever reads here learns from answers.
+
     Raises DataError, worded as `data validate` words its findings.
     """
     for path in paths:
         for item in read(path, form=form, encoding=encoding):
             if isinstance(item, Finding):
                 raise DataError(f"{item}; `medbot-train data validate {path}` lists all of them")
+            if isinstance(item, Conversation) and item.label is False:
+                raise DataError(
+                    f"{item.origin}: is labelled false: no stage learns from single bad answers; "
+                    "`medbot-train data convert --to messages` leaves them out"
+                )
             yield item
 
 
@@ -241,6 +284,8 @@ def _format_of(item: Value) -> Format | None:
 def _unknown(value: Any) -> str:
     if not isinstance(value, dict):
         return f"records must be objects, not {_kind(value)}"
+    if "scores" in value and "prompt" in value:
+        return "has a judge's notes (prompt, scores), which are no training data"
     fields = shown(", ".join(map(str, value)), 80) or "none"
     return (
         f"is of no known format; its records have the fields: {fields}. "
@@ -248,15 +293,55 @@ def _unknown(value: Any) -> str:
     )
 
 
-def _record(item: Value, form: Format) -> Record | Finding:
-    value = {"text": item.value} if isinstance(item.value, str) else item.value
+def _record(item: Value, form: Format, *, is_forced: bool) -> Record | Finding:
+    value = item.value
+    if isinstance(value, str) and form.name == "text":
+        value = {"text": value}
+    if not isinstance(value, dict):
+        detail = f"a record must be an object, not {_kind(value)}"
+        return Finding(item.origin, "wrong_type", detail)
+    fields = Fields(value)
     try:
-        if not isinstance(value, dict):
-            raise Misfit("wrong_type", f"a record must be an object, not {_kind(value)}")
-        record = form.read(Fields(value))
+        record = form.read(fields)
+        if not is_forced:
+            _check_rest(record, fields.rest, form)
     except Misfit as misfit:
+        if misfit.kind == "missing_field" and (other := _other_format(fields, form)):
+            detail = f"is of the format {other.name}, the file's is {form.name}"
+            return Finding(item.origin, "other_format", detail)
         return Finding(item.origin, misfit.kind, str(misfit))
     return named(replace(record, origin=item.origin))
+
+
+def _other_format(fields: Fields, form: Format) -> Format | None:
+    """The format of a record that is not of its file's; None where it only lacks a field."""
+    if form.tells(fields.all):
+        return None
+    other = next((one for one in FORMATS.values() if one.tells(fields.all)), None)
+    # Half a record of one format is often a whole one of these.
+    is_half = other is not None and other.name in ("prompt", "text") and fields.has_taken
+    return None if is_half else other
+
+
+def _check_rest(record: Record, rest: Mapping[str, Any], form: Format) -> None:
+    """Raise Misfit where what is left of a record says something else in another format."""
+    for other in FORMATS.values():
+        # A prompt or a text beside a conversation is a note on it.
+        if not rest or other.name in ("prompt", "text") or not other.tells(rest):
+            continue
+        try:
+            second = other.read(Fields(rest))
+        except Misfit:
+            continue
+        ours, theirs = (
+            [" ".join(text.split()) for _, text in texts_of(one)] for one in (record, second)
+        )
+        if not set(theirs) <= set(ours) and not set(ours) <= set(theirs):
+            raise Misfit(
+                "ambiguous",
+                f"has the fields of {form.name} and of {other.name}, which say different things; "
+                "--format chooses",
+            )
 
 
 def named(record: Record) -> Record:
@@ -282,15 +367,23 @@ def _text(value: Any, name: str) -> str:
 
 
 def _messages(
-    entries: Sequence[Any], name: str, role_keys: Sequence[str], content_keys: Sequence[str]
+    fields: Fields,
+    entries: Sequence[Any],
+    name: str,
+    role_keys: Sequence[str] = ("role",),
+    content_keys: Sequence[str] = ("content",),
 ) -> list[Message]:
     found: list[Message] = []
     for number, entry in enumerate(entries, start=1):
         where = f"{name}, entry {number}"
         if not isinstance(entry, dict):
             raise Misfit("wrong_type", f"{where}: must be an object, not {_kind(entry)}")
-        key = next((key for key in role_keys if key in entry), role_keys[0])
+        role_key = key = next((key for key in role_keys if key in entry), role_keys[0])
         role = _text(entry.get(key), f"{where}: {key}").strip().lower()
+        called = next((field for field in _TOOL_FIELDS if entry.get(field)), None)
+        if called is not None or role in _TOOL_ROLES:
+            what = f"has {called}" if called is not None else f"{key} is '{role}'"
+            raise Misfit("tools", f"{where}: {what}; conversations with tools are not read")
         if role not in _ROLES:
             raise Misfit("wrong_role", f"{where}: {key} is '{shown(role, 30)}'")
         key = next((key for key in content_keys if key in entry), content_keys[0])
@@ -302,6 +395,9 @@ def _messages(
         if thought:
             content = join_thinking(_text(thought, f"{where}: thinking").strip(), content)
         found.append(Message(_ROLES[role], content))
+        known = {role_key, key, *_THINKING}
+        rest = {k: v for k, v in entry.items() if k not in known and v not in _NOTHING_SAID}
+        fields.set_beside(where, rest)
     if not found:
         raise Misfit("missing_field", f"{name} is empty")
     return found
@@ -317,18 +413,27 @@ def _joined_parts(parts: list[Any], where: str) -> str:
     return "".join(texts)
 
 
-def _conversation(fields: Fields, messages: list[Message]) -> Conversation:
+def _conversation(
+    fields: Fields, messages: list[Message], label: bool | None = None
+) -> Conversation:
     thinking = ""
     if messages and messages[-1].role == "assistant":
         thinking, answer = split_thinking(messages[-1].content)
         messages = [*messages[:-1], Message("assistant", answer)]
-    if messages and messages[0] == Message("system", ""):
-        messages = messages[1:]
-    return Conversation(fields.id, tuple(messages), fields.meta, thinking)
+    return Conversation(fields.id, tuple(messages), fields.meta, thinking, label=label)
 
 
 def _with_system(system: str, *rest: Message) -> list[Message]:
     return [Message("system", system), *rest] if system.strip() else list(rest)
+
+
+def _headed(system: str, messages: list[Message]) -> list[Message]:
+    """Messages after a system's that stands beside them; a second, different one is kept, and
+    `validate` finds it."""
+    first = messages[0]
+    if first.role == "system" and (not first.content.strip() or first.content == system):
+        messages = messages[1:]
+    return _with_system(system, *messages)
 
 
 def _read_messages(name: str) -> Callable[[Fields], Record]:
@@ -336,10 +441,8 @@ def _read_messages(name: str) -> Callable[[Fields], Record]:
 
     def read_one(fields: Fields) -> Record:
         system = fields.optional("system")
-        messages = _messages(fields.listed(name), name, role_keys, content_keys)
-        if system and messages[0].role != "system":
-            messages = _with_system(system, *messages)
-        return _conversation(fields, messages)
+        messages = _messages(fields, fields.listed(name), name, role_keys, content_keys)
+        return _conversation(fields, _headed(system, messages))
 
     return read_one
 
@@ -347,7 +450,7 @@ def _read_messages(name: str) -> Callable[[Fields], Record]:
 def _read_alpaca(fields: Fields) -> Record:
     system, instruction = fields.optional("system"), fields.text("instruction")
     extra, output = fields.optional("input"), fields.text("output")
-    asked = f"{instruction}\n{extra}" if extra.strip() else instruction
+    asked = "\n".join(part for part in (instruction, extra) if part.strip())
     messages = _with_system(system, *_history(fields), Message("user", asked))
     return _conversation(fields, [*messages, Message("assistant", output)])
 
@@ -385,24 +488,20 @@ def _prompt_messages(fields: Fields, name: str) -> list[Message]:
     """A prompt that is a text, or a list of messages. Raises Misfit."""
     value = fields.take(name)
     if isinstance(value, list) or (isinstance(value, str) and value.startswith('[{"')):
-        return _messages(fields.listed(name), name, ("role",), ("content",))
+        return _messages(fields, fields.listed(name), name)
     return [Message("user", _text(value, name))]
 
 
 def _read_prompt(fields: Fields) -> Record:
     name = "prompt" if fields.has("prompt") else "query"
-    messages = _with_system(fields.optional("system"), *_prompt_messages(fields, name))
+    messages = _headed(fields.optional("system"), _prompt_messages(fields, name))
     return Conversation(fields.id, tuple(messages), fields.meta)
 
 
 def _read_completion(fields: Fields) -> Record:
-    messages = _with_system(fields.optional("system"), *_prompt_messages(fields, "prompt"))
-    answer = fields.take("completion")
-    if isinstance(answer, list):
-        messages += _messages(answer, "completion", ("role",), ("content",))
-    else:
-        messages.append(Message("assistant", _text(answer, "completion")))
-    return _conversation(fields, messages)
+    messages = _headed(fields.optional("system"), _prompt_messages(fields, "prompt"))
+    messages += _answer(fields, "completion")
+    return _conversation(fields, messages, fields.truth("label"))
 
 
 def _read_preference(fields: Fields) -> Record:
@@ -413,32 +512,34 @@ def _read_preference(fields: Fields) -> Record:
     answers = [_answer(fields, name) for name in ("chosen", "rejected")]
     if not prompt:
         prompt = _common(*answers)
+        if not prompt and max(map(len, answers)) > 1:
+            raise Misfit("ambiguous", "chosen and rejected do not begin with the same prompt")
         if not prompt:
             raise Misfit("missing_field", "prompt is missing")
         answers = [answer[len(prompt) :] for answer in answers]
+    prompt = _headed(system, prompt)
     texts, is_repeated = [], False
     for name, answer in zip(("chosen", "rejected"), answers, strict=True):
         said = [message for message in prompt if message.role != "system"]
         spoken = [message for message in answer if message.role != "system"]
+        if any(m.role == "system" and m.content.strip() and m not in prompt for m in answer):
+            raise Misfit("ambiguous", f"{name} has a system message that the prompt has not")
         if len(answer) > 1 and spoken[: len(said)] == said:
             answer, is_repeated = spoken[len(said) :], True
         if len(answer) != 1 or answer[0].role != "assistant":
             raise Misfit("wrong_type", f"{name} must be one answer of the assistant")
         texts.append(answer[0].content)
     meta = fields.meta | ({REPEATED: True} if is_repeated else {})
-    messages = prompt if prompt[0].role == "system" else _with_system(system, *prompt)
-    return Preference(fields.id, tuple(messages), texts[0], texts[1], meta)
+    return Preference(fields.id, tuple(prompt), texts[0], texts[1], meta)
 
 
 def _answer(fields: Fields, name: str) -> list[Message]:
     value = fields.take(name)
     if isinstance(value, str) and value.startswith('[{"'):
         value = fields.listed(name)
-    if isinstance(value, list):
-        return _messages(value, name, ("role",), ("content",))
-    if isinstance(value, dict):
-        return _messages([value], name, ("role",), ("content",))
-    return [Message("assistant", _text(value, name))]
+    if isinstance(value, (list, dict)):
+        return _messages(fields, value if isinstance(value, list) else [value], name)
+    return [Message("assistant", fields.text(name))]
 
 
 def _common(first: list[Message], second: list[Message]) -> list[Message]:
@@ -480,6 +581,14 @@ def _as_conversation(record: Record) -> Conversation:
     return record
 
 
+def _to_imitate(record: Record) -> Conversation:
+    """A conversation whose answer is good, or not known to be bad. Raises Misfit."""
+    talk = _as_conversation(record)
+    if talk.label is False:
+        raise Misfit("bad_answer", "is labelled false: nothing to imitate")
+    return talk
+
+
 def _as_preference(record: Record) -> Preference:
     if isinstance(record, Preference):
         return record
@@ -488,7 +597,7 @@ def _as_preference(record: Record) -> Preference:
 
 def _single(record: Record) -> tuple[str, str, str]:
     """System, question and answer of one turn. Raises Misfit."""
-    talk = _as_conversation(record)
+    talk = _to_imitate(record)
     messages = talk.messages[1:] if talk.system else talk.messages
     if [message.role for message in messages] != ["user", "assistant"]:
         raise Misfit("not_convertible", "is not one question with one answer")
@@ -512,17 +621,17 @@ def _about(record: Record) -> dict[str, Any]:
 
 
 def _write_messages(record: Record) -> dict[str, Any]:
-    talk = _as_conversation(record)
+    talk = _to_imitate(record)
     return {"id": talk.id, "messages": _listed(_whole(talk)), **_about(talk)}
 
 
 def _write_dialogue(record: Record) -> dict[str, Any]:
-    talk = _as_conversation(record)
+    talk = _to_imitate(record)
     return {"id": talk.id, "conversation": _listed(_whole(talk)), **_about(talk)}
 
 
 def _write_sharegpt(record: Record) -> dict[str, Any]:
-    talk = _as_conversation(record)
+    talk = _to_imitate(record)
     names = {"user": "human", "assistant": "gpt", "system": "system"}
     turns = [{"from": names[m.role], "value": m.content} for m in _whole(talk)]
     return {"id": talk.id, "conversations": turns, **_about(talk)}
@@ -541,7 +650,7 @@ def _write_instruction(record: Record) -> dict[str, Any]:
 
 
 def _write_qa(record: Record) -> dict[str, Any]:
-    talk = _as_conversation(record)
+    talk = _to_imitate(record)
     system, asked, _ = _single(talk)
     thinking = {"think": talk.thinking} if talk.thinking else {}
     fields = {"system": system, "question": asked, **thinking, "answer": talk.answer}
@@ -557,12 +666,13 @@ def _write_completion(record: Record) -> dict[str, Any]:
         "id": talk.id,
         "prompt": _listed(talk.prompt),
         "completion": _listed(answer),
+        **({} if talk.label is None else {"label": talk.label}),
         **_about(talk),
     }
 
 
 def _write_prompt(record: Record) -> dict[str, Any]:
-    talk = _as_conversation(record)
+    talk = _to_imitate(record)
     # An answer that is known to be good helps rewards.
     known = {} if talk.wants_answer else {"reference": talk.answer}
     return {"id": talk.id, "prompt": _listed(talk.prompt), **known, **_about(talk)}
@@ -670,7 +780,7 @@ FORMATS = {
         ),
         Format(
             "prompt_completion",
-            "prompt, completion: texts, or TRL's lists of messages; label?",
+            "prompt, completion: texts, or TRL's lists of messages; label? (true or false)",
             _has("prompt", "completion"),
             _read_completion,
             _write_completion,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from medbot_llm.text.normal import canonical
 Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
-_THINK = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
+_THINK = re.compile(r"\s*<think>((?:(?!</?think>).)*)</think>\s*", re.DOTALL)
+_ANY_THINK = re.compile(r"</?think>")
 _LANGUAGE_KEYS = ("language", "lang")
 
 
@@ -66,6 +68,7 @@ class Conversation:
         messages: At most one system message, first; then user and assistant in turn.
         meta: What else the file said: scene, language, risk_level, source …
         thinking: What the last answer thought first, without the `<think>` marks.
+        label: Whether somebody judged the answer good or bad (KTO); None: nobody did.
     """
 
     id: str
@@ -73,6 +76,7 @@ class Conversation:
     meta: Mapping[str, Any] = field(default_factory=dict)
     thinking: str = ""
     origin: Origin = field(default=NOWHERE, compare=False)
+    label: bool | None = None
 
     @property
     def system(self) -> str:
@@ -159,9 +163,13 @@ def texts_of(record: Record) -> Iterator[tuple[str, str]]:
 
 
 def split_thinking(answer: str) -> tuple[str, str]:
-    """Part an answer into what it thought and what it says; thinking is "" without the marks."""
+    """Part an answer into what it thought and what it says; thinking is "" without the marks.
+
+    An answer whose marks are empty, there twice or one in the other stays as it is: what is
+    taken apart must come together again as it was.
+    """
     found = _THINK.match(answer)
-    if found is None:
+    if found is None or not found[1].strip() or _ANY_THINK.search(answer, found.end()):
         return "", answer
     return found[1].strip(), answer[found.end() :]
 
@@ -178,8 +186,19 @@ def full_answer(record: Conversation) -> str:
 
 def content_hash(record: Record) -> str:
     """A hash of what a record says, whatever its format, spacing, case, width and script."""
+    return _hash(record, canonical)
+
+
+def copy_hash(record: Record) -> str:
+    """A hash of what a record says, word by word: spaces alone may be different."""
+    return _hash(record, lambda text: " ".join(text.split()))
+
+
+def _hash(record: Record, form: Callable[[str], str]) -> str:
     parts = [type(record).__name__]
-    parts += (f"{place.split()[0]}\x1f{canonical(text)}" for place, text in texts_of(record))
+    if isinstance(record, Conversation) and record.label is not None:
+        parts.append(f"label {record.label}")
+    parts += (f"{place.split()[0]}\x1f{form(text)}" for place, text in texts_of(record))
     return hashlib.sha256("\x1e".join(parts).encode("utf-8", "replace")).hexdigest()
 
 

@@ -30,7 +30,6 @@ from typing import ClassVar
 from medbot_training import __version__
 from medbot_training.data.findings import Finding
 from medbot_training.data.formats import FORMATS
-from medbot_training.data.near import THRESHOLD
 from medbot_training.data.near import NearIndex
 from medbot_training.data.near import bare
 from medbot_training.data.records import Conversation
@@ -40,6 +39,7 @@ from medbot_training.data.records import Record
 from medbot_training.data.records import Text
 from medbot_training.data.records import body_of
 from medbot_training.data.records import content_hash
+from medbot_training.data.records import copy_hash
 from medbot_training.data.validate import MIN_QUESTION
 from medbot_training.data.writing import Output
 
@@ -47,6 +47,8 @@ TRAIN, VALIDATION, TEST, GOLD, RED_TEAM = "train", "validation", "test", "gold",
 SETS = (TRAIN, VALIDATION, TEST, GOLD, RED_TEAM)
 SHARES = {TRAIN: 80.0, VALIDATION: 10.0, TEST: 10.0}
 """As project 003 has it (docs/features.md, C05)."""
+THRESHOLD = 0.75
+"""Below that of `validate`, so that what it calls a leak is far from the border here."""
 GOLD_SHARE = 20.0
 """Of validation and test so many per cent go into the gold set."""
 MANIFEST = "split.json"
@@ -106,6 +108,8 @@ def kind_of(record: Record) -> str:
         return "pretrain"
     if isinstance(record, Preference):
         return "dpo"
+    if record.label is not None:
+        return "kto"
     return "rl" if record.wants_answer else "sft"
 
 
@@ -141,6 +145,7 @@ class Splitter:
     FORMS: ClassVar = {
         "sft": "messages",
         "dpo": "preference",
+        "kto": "prompt_completion",
         "rl": "prompt",
         "pretrain": "text",
     }
@@ -180,6 +185,8 @@ class Splitter:
         red: set[int] = set()
         kinds: set[str] = set()
         first: dict[int, int] = {}
+        copies: set[int] = set()
+        literal: set[int] = set()
         questions: dict[int, int] = {}
         same: list[tuple[int, int]] = []
         for place, path in enumerate(files):
@@ -195,6 +202,10 @@ class Splitter:
                     red.add(number)
                 if (earlier := first.setdefault(key, number)) != number:
                     same.append((earlier, number))
+                said = int(copy_hash(item)[:16], 16)
+                if said in literal:
+                    copies.add(number)
+                literal.add(said)
                 asked = _question_key(item)
                 if asked and (earlier := questions.setdefault(asked, number)) != number:
                     same.append((earlier, number))
@@ -213,7 +224,7 @@ class Splitter:
         }
         places = []
         for number, group in enumerate(groups):
-            is_copy = first[hashes[number]] != number and not self._settings.keep_copies
+            is_copy = number in copies and not self._settings.keep_copies
             report.copies += is_copy
             places.append("" if is_copy else sets[group])
         return places, kinds

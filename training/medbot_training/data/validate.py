@@ -31,6 +31,7 @@ from medbot_training.data.records import Record
 from medbot_training.data.records import Text
 from medbot_training.data.records import body_of
 from medbot_training.data.records import content_hash
+from medbot_training.data.records import full_answer
 
 ALL_KINDS = frozenset(KINDS)
 MIN_QUESTION = 12
@@ -71,7 +72,8 @@ class FileCount:
     different: int = 0
     unreadable: int = 0
     claimed: int | None = None
-    answers: bool | None = None
+    answers: bool = False
+    unanswered: array[int] = field(default_factory=lambda: array("Q"))
 
 
 @dataclass
@@ -181,6 +183,9 @@ class Validator:
             return
         if isinstance(record, Preference):
             yield from self._preference(record, number)
+        elif isinstance(record, Conversation) and record.label is not None:
+            side = "chosen" if record.label else "rejected"
+            yield from self._conflicts(record, number, {side: full_answer(record)})
         yield from self._question(record, number)
 
     @property
@@ -190,10 +195,16 @@ class Validator:
     def _no_answer(self, record: Record, count: FileCount) -> Iterator[Finding]:
         if not isinstance(record, Conversation):
             return
-        if count.answers is None:
-            count.answers = not record.wants_answer
-        if record.wants_answer and count.answers:
-            yield Finding(record.origin, "no_answer", "ends with the user's words")
+        if record.messages and record.messages[-1].role == "user":
+            count.unanswered.append(record.origin.record)
+        else:
+            count.answers = True
+        # Until one has an answer, the file may be one of prompts.
+        if count.answers:
+            for number in count.unanswered:
+                origin = Origin(record.origin.file, number)
+                yield Finding(origin, "no_answer", "ends with the user's words")
+            del count.unanswered[:]
 
     def _preference(self, record: Preference, number: int) -> Iterator[Finding]:
         better = Conversation(
@@ -203,17 +214,23 @@ class Validator:
         if same != number:
             self._reported.add(number)
             yield self._copy(record, number, same, "prompt and chosen answer are those of")
-        prompt = "\x1e".join(bare(message.content) for message in record.prompt)
         sides = {"chosen": record.chosen, "rejected": record.rejected}
+        yield from self._conflicts(record, number, sides)
+
+    def _conflicts(
+        self, record: Conversation | Preference, number: int, sides: Mapping[str, str]
+    ) -> Iterator[Finding]:
+        """Answers that are good here and bad there; of a label true is chosen."""
+        prompt = "\x1e".join(bare(message.content) for message in record.prompt)
         for side, answer in sides.items():
             key = _key(f"{prompt}\x1f{bare(answer)}")
             other, first = self._sides.setdefault(key, (side, number))
             if other != side and first != number:
-                verb = "rejected" if side == "chosen" else "chosen"
+                self._reported.add(number)
                 yield Finding(
                     record.origin,
                     "conflict",
-                    f"the {side} answer is the {verb} one of {self._origin(first)}",
+                    f"the {side} answer is the {other} one of {self._origin(first)}",
                 )
 
     def _question(self, record: Record, number: int) -> Iterator[Finding]:

@@ -60,7 +60,7 @@ class Output(AbstractContextManager["Output"]):
                 raise DataError(f"{self.path}: a text file holds texts only; name it .jsonl")
             line = " ".join(str(fields["text"]).split("\n"))
         else:
-            line = json.dumps(fields, ensure_ascii=False)
+            line = json.dumps(fields, ensure_ascii=False, allow_nan=False)
         before = ""
         if self._is_list:
             before = ",\n" if self.count else "[\n"

@@ -21,6 +21,7 @@ from medbot_training.data import files
 from medbot_training.data.findings import KINDS
 from medbot_training.data.formats import read_records
 from medbot_training.data.records import DataError
+from medbot_training.data.writing import Output
 
 GOOD = {"instruction": "飯前還是飯後吃？", "input": "", "output": "請飯後吃。"}
 LINE = json.dumps(GOOD, ensure_ascii=False) + "\n"
@@ -56,6 +57,7 @@ BAD_MESSAGES = {
     "null content": [{"from": "human", "value": None}],
     "content is an object": [{"from": "human", "value": {}}],
     "no role": [{"value": "x"}],
+    "a call of a tool": [{"from": "gpt", "value": "", "tool_calls": [{"id": "c1"}]}],
     "nobody's role": [{"from": "function_call", "value": "x"}],
     "picture": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}],
     "empty": [],
@@ -69,7 +71,7 @@ def test_wrong_message_is_named_by_its_place(tmp_path, name):
     path = write_lines(tmp_path / "a.jsonl", {"conversations": BAD_MESSAGES[name]})
     records, (finding,) = read_all(path)
     assert not records
-    assert finding.kind in ("missing_field", "wrong_type", "wrong_role")
+    assert finding.kind in ("missing_field", "wrong_type", "wrong_role", "tools")
     assert "conversations" in finding.detail
     if isinstance(BAD_MESSAGES[name], list) and BAD_MESSAGES[name]:
         assert "entry 1" in finding.detail
@@ -155,6 +157,126 @@ def test_reading_goes_on_after_a_broken_record_of_a_list(tmp_path):
     assert findings[0].origin.record == 2 and "(line" in findings[0].detail
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_reading_goes_on_where_the_first_record_is_broken_or_keys_change(tmp_path, indent):
+    other = {"id": 1, **GOOD}
+    first, second, third = (json.dumps(one, indent=indent) for one in (GOOD, other, GOOD))
+    path = tmp_path / "a.json"
+    broken = first.replace('"output": ', '"output" ')
+    path.write_text(f"[\n{broken},\n{second},\n{third}\n]")
+    records, findings = read_all(path)
+    assert [record.origin.record for record in records] == [2, 3]
+    assert kinds_of(findings) == ["unreadable"] and not findings[0].stops
+
+
+def test_the_rest_of_a_list_that_is_not_read_is_told(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(f'[{LINE},{{"x" 1}},{{"y": 1}}]')
+    records, (finding,) = read_all(path)
+    assert len(records) == 1 and finding.stops
+    assert "the rest of the file is not read" in finding.detail
+
+
+def test_raw_line_break_in_a_text_is_no_end_of_the_file(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('[{"instruction": "a\nb", "output": "x"}]')
+    with pytest.raises(DataError, match=r"unreadable: .*raw line break.* at column 20 \(line 1\)"):
+        list(read_records([path]))
+
+
+def test_last_line_cut_within_a_letter_is_a_cut_file(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(LINE.encode() + LINE.encode()[:18])
+    assert kinds_of(read_all(path)[1]) == ["cut_off_file"]
+
+
+NO_NUMBERS = ['{"n": NaN}', '{"n": [-Infinity]}', '{"n": 1e400}', f'{{"n": {"1" * 5000}}}']
+
+
+@pytest.mark.parametrize("meta", NO_NUMBERS)
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_number_that_json_has_not_is_a_finding(tmp_path, name, meta):
+    path = tmp_path / name
+    wrong = LINE.strip()[:-1] + f', "meta": {meta}}}'
+    lines = [LINE.strip(), wrong, LINE.strip()]
+    path.write_text("[" + ",".join(lines) + "]" if name == "a.json" else "\n".join(lines))
+    records, (finding,) = read_all(path)
+    assert len(records) == 2 and finding.kind == "unreadable" and finding.origin.record == 2
+    assert "number" in finding.detail and "no JSON" not in finding.detail
+
+
+def test_number_that_json_has_not_is_never_written(tmp_path):
+    with pytest.raises(ValueError), Output(tmp_path / "a.jsonl") as output:
+        output.write({"n": float("nan")})
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_key_that_is_there_twice_is_a_finding(tmp_path, name):
+    path = tmp_path / name
+    twice = LINE.strip()[:-1] + ', "output": "都可以。"}'
+    same = LINE.strip()[:-1] + ', "input": ""}'
+    lines = [twice, same, LINE.strip()]
+    path.write_text("[" + ",".join(lines) + "]" if name == "a.json" else "\n".join(lines))
+    records, (finding,) = read_all(path)
+    assert len(records) == 2
+    assert (finding.kind, finding.origin.record) == ("ambiguous", 1) and "output" in str(finding)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.csv"])
+@pytest.mark.parametrize("form", ["{}\n{}\n", "[{},\n{}]", "[\n {}, {}]"])
+def test_json_is_json_whatever_it_is_called(tmp_path, name, form):
+    path = tmp_path / name
+    path.write_text(form.format(LINE.strip(), LINE.strip()))
+    records, findings = read_all(path)
+    assert [record.answer for record in records] == ["請飯後吃。"] * 2 and not findings
+
+
+def test_text_that_begins_with_a_bracket_is_text(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("[註] 飯後吃。\n　　\n{一} 多喝水。\n")
+    records, _ = read_all(path)
+    assert [record.text for record in records] == ["[註] 飯後吃。", "{一} 多喝水。"]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_list_in_a_later_field_of_an_object(tmp_path, indent):
+    path = tmp_path / "a.json"
+    whole = {"version": "1.0", "count": 2, "data": [GOOD, GOOD]}
+    path.write_text(json.dumps(whole, ensure_ascii=False, indent=indent))
+    assert len(read_all(path)[0]) == 2
+
+
+def test_record_that_has_a_list_of_such_a_name_is_a_record(tmp_path):
+    said = [{"role": "user", "content": "嗨"}, {"role": "assistant", "content": "您好。"}]
+    one = {"id": "x", "data": [{"a": 1}], "messages": said}
+    (record,), _ = read_all(write_lines(tmp_path / "a.jsonl", one))
+    assert record.meta == {"data": [{"a": 1}]}
+
+
+def test_control_characters_never_reach_the_terminal(tmp_path, capsys):
+    wrong = {**GOOD, "output": "請\u001b[31m看\u0007藥袋\u0000。\u202e"}
+    path = write_lines(tmp_path / "a.jsonl", wrong, {**GOOD, "output": {"\u001b[2J": 1}})
+    run("validate", path)
+    run("convert", write_lines(tmp_path / "b.jsonl", {"\u001b[31m": 1}))
+    said = capsys.readouterr()
+    assert "\\x1b[31m" in said.out
+    assert not set("\u001b\u0007\u0000\u202e") & set(said.out + said.err)
+
+
+def test_git_lfs_pointer_is_named(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(DataError, match="is a Git LFS pointer"):
+        read_all(path)
+
+
+def test_nothing_is_said_to_be_right_in_a_file_that_is_not_read(tmp_path, capsys):
+    path = tmp_path / "a.json"
+    path.write_text("[]")
+    assert run("validate", path) == 2
+    assert "nothing is wrong" not in capsys.readouterr().err
+
+
 def test_missing_comma_loses_no_record(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(f"[{LINE}{LINE}]")
@@ -206,6 +328,8 @@ def test_damaged_gzip(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     records, findings = read_all(path)
     assert records and findings[-1].kind == "cut_off_file" and findings[-1].stops
+    assert findings[-1].origin.record == len(records) + 1
+    assert "the rest of it is lost" in findings[-1].detail
     path.write_bytes(b"\x1f\x8b" + b"nothing of the kind")
     with pytest.raises(DataError, match="damaged gzip"):
         read_all(path)
@@ -310,7 +434,8 @@ def test_full_disk_leaves_nothing_half_written(tmp_path):
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
-        env={"PYTHONPATH": ":".join(sys.path)},
+        # The limit would cut the byte code of large modules as well, for all who come later.
+        env={"PYTHONPATH": ":".join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1 and "can't be written" in result.stderr

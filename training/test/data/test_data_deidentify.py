@@ -37,6 +37,10 @@ GOES = {
     "我的手機是零九一二三四五六七八": "我的手機是[電話]",
     "+886 2 2345 6789": "[電話]",
     "寫到 wang.ming@example.com.tw 給我": "寫到 [電子郵件] 給我",
+    "ID: A123 456 789": "ID: [身分證字號]",
+    "+886 912 345 678 或 0912.345.678": "[電話] 或 [電話]",
+    "I was born 1962-07-04, chart 00123456.": "I was born [DATE], chart [RECORD NUMBER].",
+    "LINE 是 ming0912，謝謝": "LINE 是 [號碼]，謝謝",
     "病歷號碼：1234567，謝謝": "病歷號碼：[病歷號]，謝謝",
     "生日民國 75 年 3 月 5 日": "生日[日期]",
     "2024年3月5日入院，3/5 顆": "[日期]入院，3/5 顆",
@@ -65,6 +69,7 @@ STAYS = [
     "她 60 歲，住院 12 天，5A 病房 12 床。",
     "Take one 5 mg tablet twice a day at 8:15, no more than 4000 mg in 24 hours. Call 911.",
     "May 5 mg be enough? Nurse Call is on the left. I am Diabetic.",
+    "The line is blocked. See chart 2 of A123 456 780.",
     "[姓名]，[日期]，[PHONE]",
 ]
 

@@ -4,6 +4,7 @@ is written is read back as the same."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from data_test_kit import read_all
@@ -11,6 +12,7 @@ from data_test_kit import run
 from data_test_kit import write_lines
 
 from medbot_training.data.formats import FORMATS
+from medbot_training.data.formats import read_records
 from medbot_training.data.records import Conversation
 from medbot_training.data.records import DataError
 from medbot_training.data.records import Message
@@ -167,8 +169,138 @@ def test_format_can_be_forced(tmp_path):
 
 def test_judges_notes_are_no_prompts(tmp_path):
     path = write_lines(tmp_path / "a.jsonl", {"id": "0", "prompt": "Score it.", "scores": "5"})
-    with pytest.raises(DataError, match=r"no known format.*id, prompt, scores"):
+    with pytest.raises(DataError, match="a judge's notes"):
         read_all(path)
+
+
+def test_what_a_message_has_beside_its_words_is_kept(tmp_path):
+    named = {**TRL_ASSISTANT, "name": "robot", "weight": 0, "tool_calls": [], "refusal": None}
+    source = write_lines(tmp_path / "a.jsonl", {"messages": [TRL_USER, named]})
+    assert run("convert", source, "-o", tmp_path / "b.jsonl") == 0
+    for path in (source, tmp_path / "b.jsonl"):
+        (record,), _ = read_all(path)
+        beside = {"messages, entry 2": {"name": "robot", "weight": 0}}
+        assert record.meta == {"message_fields": beside}
+
+
+@pytest.mark.parametrize("form", [name for name in FORMATS if name not in ("text", "preference")])
+def test_answer_that_is_labelled_false_is_never_one_to_imitate(tmp_path, capsys, form):
+    good = {"prompt": ASKED, "completion": SAID, "label": True}
+    bad = {"prompt": "可以配茶嗎？", "completion": WORSE, "label": False}
+    source = write_lines(tmp_path / "a.jsonl", good, bad)
+    out = tmp_path / "b.jsonl"
+    status = run("convert", source, "--to", form, "-o", out)
+    said = capsys.readouterr().err
+    if form == "prompt_completion":
+        assert status == 0
+        assert [record.label for record in read_all(out)[0]] == [True, False]
+    elif form != "question":
+        assert status == 1 and f"{source}:2: bad_answer: " in said
+        assert "1 records written, 1 left out (1 bad_answer)" in said
+        assert WORSE not in out.read_text()
+
+
+def test_labelled_answers_are_written_with_their_labels_and_stop_the_stages(tmp_path):
+    bad = {"prompt": ASKED, "completion": WORSE, "label": False}
+    source = write_lines(tmp_path / "a.jsonl", bad)
+    assert run("convert", source, "-o", tmp_path / "b.jsonl") == 0
+    (record,), _ = read_all(tmp_path / "b.jsonl")
+    assert record.label is False
+    assert content_hash(record) != content_hash(replace(record, label=True))
+    with pytest.raises(DataError, match="labelled false"):
+        list(read_records([source]))
+
+
+@pytest.mark.parametrize("label", ["true", "no", 1, 0.5, None])
+def test_label_is_true_or_false_and_nothing_else(tmp_path, label):
+    one = {"prompt": ASKED, "completion": SAID, "label": label}
+    records, (finding,) = read_all(write_lines(tmp_path / "a.jsonl", one))
+    assert not records and finding.kind == "wrong_type" and "label" in finding.detail
+
+
+def test_second_system_message_is_kept_to_be_found(tmp_path):
+    said = [{"from": "human", "value": ASKED}, {"from": "gpt", "value": SAID}]
+    other = {"from": "system", "value": "你是藥師。"}
+    path = write_lines(
+        tmp_path / "a.jsonl",
+        {"system": SYSTEM.content, "conversations": [other, *said]},
+        {"system": SYSTEM.content, "conversations": [{**other, "value": SYSTEM.content}, *said]},
+        {"system": SYSTEM.content, "conversations": [{**other, "value": ""}, *said]},
+    )
+    first, *rest = read_all(path)[0]
+    assert first.messages[:2] == (SYSTEM, Message("system", "你是藥師。"))
+    assert [record.messages for record in rest] == [(SYSTEM, USER, ASSISTANT)] * 2
+
+
+def test_system_message_of_a_preference_is_not_lost(tmp_path):
+    system = {"role": "system", "content": SYSTEM.content}
+    sides = {"chosen": [TRL_ASSISTANT], "rejected": [TRL_WORSE]}
+    path = write_lines(
+        tmp_path / "a.jsonl",
+        {"system": SYSTEM.content, "prompt": [{**system, "content": ""}, TRL_USER], **sides},
+        {"prompt": [TRL_USER], **sides, "chosen": [system, TRL_USER, TRL_ASSISTANT]},
+    )
+    (record,), (finding,) = read_all(path)
+    assert record.prompt == (SYSTEM, USER)
+    assert finding.kind == "ambiguous" and "system" in finding.detail
+
+
+def test_sides_that_answer_different_prompts_are_told(tmp_path):
+    other = {"role": "user", "content": "可以配茶嗎？"}
+    one = {"chosen": [TRL_USER, TRL_ASSISTANT], "rejected": [other, TRL_WORSE]}
+    _, (finding,) = read_all(write_lines(tmp_path / "a.jsonl", one))
+    assert finding.detail == "chosen and rejected do not begin with the same prompt"
+
+
+def test_fields_of_two_formats_must_say_the_same(tmp_path):
+    alpaca = {"instruction": "可以配茶嗎？", "output": WORSE}
+    talk = {"conversations": [{"from": "human", "value": ASKED}, {"from": "gpt", "value": SAID}]}
+    same = {"instruction": ASKED, "output": SAID}
+    path = write_lines(
+        tmp_path / "a.jsonl", {**talk, **same}, {**talk, **alpaca}, {**talk, "text": WORSE}
+    )
+    records, (finding,) = read_all(path)
+    assert len(records) == 2
+    assert (finding.kind, finding.origin.record) == ("ambiguous", 2)
+    assert len(read_all(path, form="sharegpt")[0]) == 3
+
+
+def test_record_of_another_format_is_told_by_name(tmp_path):
+    path = write_lines(
+        tmp_path / "a.jsonl",
+        {"prompt": ASKED, "chosen": SAID, "rejected": WORSE},
+        {"messages": [TRL_USER, TRL_ASSISTANT]},
+        {"prompt": ASKED, "chosen": SAID},
+    )
+    _, (other, half) = read_all(path)
+    assert str(other) == (
+        f"{path}:2: other_format: is of the format messages, the file's is preference"
+    )
+    assert str(half) == f"{path}:3: missing_field: rejected is missing"
+
+
+THOUGHTS = [
+    f"<think></think>\n{SAID}",
+    f"<think>\n\n</think>\n\n{SAID}",
+    f"<think>外<think>內</think>外</think>\n{SAID}",
+    f"<think>一</think>\n<think>二</think>\n{SAID}",
+    f"{SAID}\n<think>後</think>",
+    f"<THINK>想</THINK>{SAID}",
+]
+
+
+@pytest.mark.parametrize("answer", THOUGHTS)
+def test_thought_that_is_not_whole_stays_as_it_is(tmp_path, answer):
+    source = write_lines(tmp_path / "a.jsonl", {"question": ASKED, "answer": answer})
+    assert run("convert", source, "-o", tmp_path / "b.jsonl") == 0
+    written = json.loads((tmp_path / "b.jsonl").read_text())
+    assert written["messages"][-1]["content"] == answer
+
+
+def test_blank_instruction_leaves_no_empty_line(tmp_path):
+    one = {"instruction": "  ", "input": ASKED, "output": SAID}
+    (record,), _ = read_all(write_lines(tmp_path / "a.jsonl", one))
+    assert record.question == ASKED
 
 
 def test_answer_that_repeats_the_prompt_is_freed_of_it_and_told(tmp_path):

@@ -77,5 +77,28 @@ def test_every_near_duplicate_among_thousands_is_found():
     assert found == {2000 + number: number for number in range(300)}
 
 
+def test_true_share_decides_where_the_estimate_is_too_low_or_too_high():
+    """Three standard errors around the threshold, where one pair in three is estimated wrong."""
+    chance = random.Random(8)
+    letters = "".join(chr(code) for code in range(0x4E00, 0x4E00 + 3000))
+    index, shares, estimates = NearIndex(), [], []
+    for _ in range(400):
+        first = "".join(chance.choice(letters) for _ in range(100))
+        changed = chance.randrange(8, 15)
+        second = first + "".join(chance.choice(letters) for _ in range(2 * changed))
+        index.add(first)
+        index.add(second)
+        one, two = ({t[i : i + 3] for i in range(len(t) - 2)} for t in (first, second))
+        shares.append(len(one & two) / len(one | two))
+        estimates.append(likeness(signature(first), signature(second)))
+    near = {2 * n for n, share in enumerate(shares) if share >= 0.8}
+    assert near != {2 * n for n, estimate in enumerate(estimates) if estimate >= 0.8}
+    pairs = {pair.first: pair.likeness for pair in index.pairs()}
+    assert set(pairs) == near
+    assert all(pairs[number] == shares[number // 2] for number in near)
+    groups = index.groups()
+    assert {n for n in range(0, 800, 2) if groups[n + 1] == n} == near
+
+
 def test_nothing_at_all():
     assert list(NearIndex().pairs()) == [] and NearIndex().groups() == []

@@ -11,6 +11,9 @@ from data_test_kit import read_all
 from data_test_kit import run
 from data_test_kit import write_lines
 
+from medbot_llm.domain import Language
+from medbot_llm.text.language import to_script
+
 LETTERS = "".join(chr(code) for code in range(0x4E00, 0x4E00 + 3000))
 SETS = ("train", "validation", "test", "gold", "red_team")
 
@@ -97,6 +100,29 @@ def test_exact_copies_are_left_out_unless_wanted(tmp_path):
         json.loads((tmp_path / name / "split.json").read_text())["counts"] for name in ("a", "b")
     ]
     assert [sum(count.values()) for count in counts] == [1, 3]
+
+
+def test_other_script_is_kept_beside_its_twin(tmp_path):
+    one = {"question": "這個藥飯前還是飯後吃？要配開水嗎？", "answer": "請在飯後吃，配一杯開水。"}
+    other = {key: to_script(text, Language.ZH_HANS) for key, text in one.items()}
+    data = write_lines(tmp_path / "all.jsonl", one, other, one)
+    assert run("split", data, "-o", tmp_path / "o") == 0
+    (found,) = sets_of(tmp_path / "o").values()
+    assert found == {one["question"], other["question"]}
+
+
+def test_labelled_answers_are_a_kind_of_their_own(tmp_path):
+    (one,) = questions(1)
+    labelled = [
+        {"prompt": one["question"], "completion": one["answer"], "label": label}
+        for label in (True, False)
+    ]
+    talks = write_lines(tmp_path / "a.jsonl", one)
+    judged = write_lines(tmp_path / "b.jsonl", *labelled)
+    assert run("split", talks, judged, "-o", tmp_path / "o") == 0
+    (file,) = (tmp_path / "o" / "kto").iterdir()
+    assert [record.label for record in read_all(file)[0]] == [True, False]
+    assert len(list((tmp_path / "o" / "sft").iterdir())) == 1
 
 
 def test_red_team_takes_its_near_duplicates_out_of_training(tmp_path):

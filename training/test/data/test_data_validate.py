@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from data_test_kit import pair
@@ -37,7 +38,14 @@ FOUND = {
         talk("嗨", " \n"),
         talk("嗨", "……"),
         talk("嗨", "N/A"),
+        talk("嗨", "[object Object]"),
         pair("嗨", "", "好"),
+    ],
+    "empty_question": [
+        talk("", "您好。"),
+        talk(" \u3000\u200b\n", "您好。"),
+        turns(("user", ""), ("assistant", "您好。"), ("user", "嗨"), ("assistant", "您好。")),
+        pair("", "好", "不好"),
     ],
     "control_token": [
         talk("嗨", "您好。<|im_end|>"),
@@ -61,18 +69,28 @@ FOUND = {
         talk("嗨", "請注意：一、飯後吃。二、多喝水。三、不要開"),
         talk("hi", "Please take it after meals. Do not take it with the"),
         talk("嗨", "步驟如下："),
+        talk("嗨", "請在飯後服用，並且注意以下幾點：1)"),
+        talk("嗨", "注意：\n1. 飯後吃。\n2."),
     ],
     "broken_start": [talk("嗨", "，與走路姿勢沒有關係的。"), talk("嗨", "）請飯後吃。")],
     "broken_think": [
         talk("嗨", "<think>想一想 您好。"),
         talk("嗨", "想一想</think>您好。"),
         turns(("user", "嗨"), ("assistant", "<think>a"), ("user", "嗯"), ("assistant", "好。")),
+        talk("嗨", "<think></think>您好。"),
+        talk("嗨", "您好。<think>想</think>"),
+        talk("嗨", "<THINK>想</THINK>您好。"),
+        talk("嗨", "<thinking>想</thinking>您好。"),
+        talk("嗨", "＜think＞想＜/think＞您好。"),
+        talk("嗨", "< think >想</ think >您好。"),
     ],
     "broken_text": [
         talk("嗨", "您好\ufffd。"),
         talk("嗨", "锟斤拷"),
         talk("嗨", "Donâ€™t."),
         talk("嗨", "E/A&lt;1"),
+        talk("嗨", "看診和領藥".encode().decode("latin-1")),
+        talk("嗨", "請飯後吃".encode().decode("cp1252", "ignore")),
         talk("嗨", "您好<br/>請坐"),
     ],
     "repetition": [
@@ -93,7 +111,7 @@ FOUND = {
     ],
     "same_answers": [pair(QUESTION, GOOD, GOOD), pair(QUESTION, GOOD, GOOD.replace("。", "，"))],
     "chosen_worse": [pair(QUESTION, BAD, GOOD)],
-    "unsafe": [talk(QUESTION, BAD)],
+    "unsafe": [talk(QUESTION, BAD), replace(talk(QUESTION, GOOD), thinking=BAD)],
     "unfit": [talk("我頭痛是怎麼了？", "您得的是高血壓。我保證吃了這個一定會好。")],
     "emergency_missed": [
         talk("我胸口好痛，冒冷汗，喘不過氣。", "喝杯溫水，躺下來休息一下，晚點再看看。")
@@ -104,10 +122,13 @@ FOUND = {
         talk("我不舒服", "我已經發出最高優先級的通知。"),
         talk("I forgot", "I have set a reminder for 8 pm for you."),
         talk("我吃了嗎", "您早上八點十五分已經吃過了。"),
+        talk("我吃了嗎", "您在 8:15 已經吃過了。"),
+        talk("Remind me.", "Reminder set for 8 pm."),
     ],
     "personal_data": [
         talk("我是王小明，身分證字號 A123456789。", "您好。"),
         pair("嗨", "請打 0912-345-678。", "嗨"),
+        talk("嗨", "您好。", note={"by": ["電話 0912-345-678"]}),
     ],
 }
 """For each kind what has it."""
@@ -115,6 +136,11 @@ FOUND = {
 NOT_FOUND = {
     "roles": [turns(("system", "x"), ("user", "嗨"), ("assistant", "在。"), ("user", "嗯"))],
     "empty_answer": [talk("選哪個？", "C")],
+    "empty_question": [talk("？", "請說。"), talk("👍", "好的。")],
+    "broken_think": [
+        replace(talk("嗨", "您好。"), thinking="想"),
+        pair("嗨", "<think>想</think>\n您好。", "不知道。"),
+    ],
     "control_token": [talk("嗨", "血壓 < 120，心跳 > 60。")],
     "unfilled": [talk("嗨", "您好，[姓名]，[日期] 的藥在這裡。"), talk("嗨", "x = {1, 2}")],
     "cut_off": [
@@ -123,9 +149,15 @@ NOT_FOUND = {
         talk("嗨", "請多休息。祝早日康復"),
         talk("嗨", "1. 飯後吃。\n2. 多喝水"),
         talk("hi", "Take 2.5 mg."),
+        talk("hi", "There are two; take 1."),
+        talk("嗨", "請看說明（1）"),
     ],
     "broken_start": [talk("嗨", "……好的。"), talk("嗨", "「飯後」的意思是吃完飯以後。")],
-    "broken_text": [talk("嗨", "5 < 7 且 naïve café")],
+    "broken_text": [
+        talk("嗨", "5 < 7 且 naïve café"),
+        talk("嗨", "第一頁。\f第二頁。"),
+        talk("hi", "Elle est née là où l’été dure, à côté d’un « café crème »."),
+    ],
     "repetition": [talk("嗨", "哈哈哈哈哈。早上一顆，中午一顆，晚上一顆。")],
     "wrong_language": [
         talk("阿斯匹靈的英文是什麼？", "Aspirin"),
@@ -139,12 +171,14 @@ NOT_FOUND = {
     "unsafe": [
         talk(QUESTION, GOOD),
         talk("這是什麼藥？", "這是阿斯匹靈 100 mg，一天一次，飯後吃。"),
+        replace(talk(QUESTION, BAD), label=False),
     ],
     "emergency_missed": [
         talk("我胸口好痛，冒冷汗。", "請馬上撥打 119，不要自己開車，坐著等救護車來。")
     ],
     "claimed_action": [
         talk("我不舒服", "請按床頭的呼叫鈴，護理師會來看您。"),
+        talk("我吃了嗎", "如果您在 8:15 已經吃過了，就不要再吃。"),
         talk("我不舒服", "我已經通知護理師了，請您稍等。", alerted=True),
         talk("我不舒服", "我已經通知護理師了，請您稍等。", actions=["nurse_called"]),
     ],
@@ -261,6 +295,22 @@ def test_record_without_an_answer_among_others(tmp_path, capsys):
     assert run("validate", path, "--only", "no_answer") == 1
     assert lines_of(capsys) == [f"{path}:2: no_answer: ends with the user's words"]
     assert run("validate", write_lines(tmp_path / "p.jsonl", asked), "--only", "no_answer") == 0
+
+
+def test_record_without_an_answer_is_found_in_any_order(tmp_path, capsys):
+    asked = {"messages": [{"role": "user", "content": "嗨"}]}
+    said = {"messages": [*asked["messages"], {"role": "assistant", "content": "您好。"}]}
+    path = write_lines(tmp_path / "a.jsonl", asked, asked, said, asked)
+    assert run("validate", path, "--only", "no_answer") == 1
+    assert [line.split(": ")[0] for line in lines_of(capsys)] == [f"{path}:{n}" for n in (1, 2, 4)]
+
+
+def test_same_answer_labelled_true_and_false_is_a_conflict(tmp_path, capsys):
+    one = {"prompt": A["question"], "completion": A["answer"], "label": True}
+    path = write_lines(tmp_path / "a.jsonl", one, {**one, "label": False})
+    assert run("validate", path) == 1
+    detail = f"the rejected answer is the chosen one of {path}:1"
+    assert lines_of(capsys) == [f"{path}:2: conflict: {detail}"]
 
 
 def test_exit_status_and_summary(tmp_path, capsys):
