@@ -90,13 +90,14 @@ LATER = (
     ("en7.tsv", "zh7.tsv"),
     ("everyday2en.tsv", "everyday2zh.tsv"),
     ("en8.tsv", "zh8.tsv", "talk8.tsv", "talk9.tsv"),
+    ("talk10.tsv",),
 )
 """Files that came after a training, one group for each. They are read last and in this order, so
 that the lines of the others keep their folds, and that training can be gone on from."""
 START = "start"
 """Folder in FOLDER with weights.npz and tokenizer.json of an earlier training, with the same fold
 held out; if it is there, `prepare` has them gone on from."""
-FALSE_EMERGENCIES = 0.035
+FALSE_EMERGENCIES = 0.039
 """Share of the lines with level none that may be called an emergency, at most."""
 FALSE_CALLS = 0.075
 """Share of them that may call anyone."""

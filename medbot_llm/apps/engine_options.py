@@ -50,7 +50,7 @@ def engine_of(args: argparse.Namespace) -> Engine:
     if args.script is not None and kind is not EngineKind.SCRIPTED:
         raise MedbotError("--script is for --engine scripted")
     if kind is EngineKind.SCRIPTED and args.script is None:
-        return ScriptedEngine(Script(default=_say_the_facts))
+        return facts_engine()
     settings = EngineSettings(
         kind=kind,
         llama_cpp=LlamaCppOptions(model=args.model),
@@ -59,6 +59,11 @@ def engine_of(args: argparse.Namespace) -> Engine:
     )
     store = ModelStore()
     return build_engine(settings, store.resolve, store.parts)
+
+
+def facts_engine() -> Engine:
+    """The engine of a dry run: it repeats the facts of the plan."""
+    return ScriptedEngine(Script(default=_say_the_facts))
 
 
 def _say_the_facts(messages: Sequence[ChatMessage]) -> str:
