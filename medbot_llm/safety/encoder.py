@@ -14,6 +14,8 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +55,34 @@ class Context:
     past: tuple[npt.NDArray[np.float32], ...]
 
 
+class Begun:
+    """Scores that another thread computes, while the caller's own goes on."""
+
+    def __init__(self, inputs: Mapping[str, npt.NDArray[Any]]) -> None:
+        # ONNX Runtime reads them where they lie, for as long as it computes.
+        self.inputs = inputs
+        self._is_done = threading.Event()
+        self._found: list[npt.NDArray[np.float32]] = []
+        self._error = ""
+
+    def ended(self, found: list[npt.NDArray[np.float32]], _: object, error: str) -> None:
+        """What ONNX Runtime calls at the end."""
+        self._found, self._error = found, error
+        self._is_done.set()
+
+    def result(self) -> npt.NDArray[np.float32]:
+        """Wait for the scores, shape (outputs,).
+
+        Raises:
+            RuntimeError: They could not be computed.
+        """
+        self._is_done.wait()
+        if self._error:
+            raise RuntimeError(self._error)
+        scores: npt.NDArray[np.float32] = self._found[0][0]
+        return scores
+
+
 class SentenceEncoder:
     """Scores texts. Nothing changes after it is made, so any thread may ask.
 
@@ -60,18 +90,21 @@ class SentenceEncoder:
         model: The ONNX file.
         pieces: The tokenizer, as JSON.
         outputs: How many scores there must be.
+        is_beside: A thread of its own computes what is begun with `begin`.
 
     Raises:
         ValueError: One of them can't be used; names why.
     """
 
-    def __init__(self, model: Path, pieces: str, outputs: int) -> None:
+    def __init__(self, model: Path, pieces: str, outputs: int, *, is_beside: bool = False) -> None:
         options = onnxruntime.SessionOptions()
         # Lengths differ from text to text, so that a pattern of what is needed helps none.
         options.enable_mem_pattern = False
-        # The caller's own thread computes: no pool, no spinning beside the language model.
-        options.intra_op_num_threads = 1
+        # The caller's own thread computes, or one that it waits for: no pool of threads, and none
+        # that spins beside the language model.
+        options.intra_op_num_threads = 2 if is_beside else 1
         options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = _QUIET
         try:
             self._session = onnxruntime.InferenceSession(
@@ -111,6 +144,15 @@ class SentenceEncoder:
         ]
         return max((part[0][0] for part in parts), key=lambda scores: float(scores[0]))
 
+    def begin(self, text: str, context: Context | None = None) -> Begun | None:
+        """Begin to score a text; None: it is too long for that, and `scores` is to be asked."""
+        ids = self._ids(text)
+        if len(ids) > MAX_TOKENS:
+            return None
+        begun = Begun(self._inputs(ids, 0, context or self.nothing))
+        self._session.run_async(["scores"], begun.inputs, begun.ended, None)
+        return begun
+
     def context(self, text: str) -> Context:
         """Compute a context, to be asked of many times."""
         if not text:
@@ -126,17 +168,20 @@ class SentenceEncoder:
     def _run(
         self, outputs: list[str], ids: list[int], kind: int, context: Context
     ) -> list[npt.NDArray[np.float32]]:
-        inputs = {
+        inputs = self._inputs(ids, kind, context)
+        found: list[npt.NDArray[np.float32]] = self._session.run(outputs, inputs)
+        return found
+
+    def _inputs(self, ids: list[int], kind: int, context: Context) -> dict[str, npt.NDArray[Any]]:
+        return {
             "ids": np.array([[BEGIN, *ids, END]], np.int64),
             "kind": np.array([kind], np.int64),
             **dict(zip(self._past, context.past, strict=True)),
         }
-        found: list[npt.NDArray[np.float32]] = self._session.run(outputs, inputs)
-        return found
 
 
 def load(
-    directory: Path | Traversable, form: int, command: str
+    directory: Path | Traversable, form: int, command: str, *, is_beside: bool = False
 ) -> tuple[SentenceEncoder, dict[str, Any]]:
     """Read an encoder and what is said about it.
 
@@ -144,6 +189,7 @@ def load(
         directory: Where its three files lie.
         form: The format that is read.
         command: What trains it anew, for errors.
+        is_beside: As of `SentenceEncoder`.
 
     Raises:
         EncoderError: A file is missing, damaged, of another format, or of another training than
@@ -163,7 +209,7 @@ def load(
                 raise ValueError(
                     f"{ONNX_FILE} and {PIECES_FILE} are not those that it was written with"
                 )
-            return SentenceEncoder(model, pieces, outputs), about
+            return SentenceEncoder(model, pieces, outputs, is_beside=is_beside), about
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise EncoderError(f"{directory / ABOUT_FILE}: can't be used: {reason}") from None

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import importlib.resources
 import math
+from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from medbot_llm.domain import Language
 from medbot_llm.domain import PatientGroup
@@ -89,7 +93,7 @@ class SecondOpinion:
             EncoderError: A file is missing, damaged or of another format.
         """
         source = directory or importlib.resources.files("medbot_llm.resource") / "verifier"
-        encoder, about = load(source, FORMAT, COMMAND)
+        encoder, about = load(source, FORMAT, COMMAND, is_beside=True)
         if about["yes"] != list(HEADS):
             raise EncoderError(f"{source}: its heads are not those of the verifier")
         return cls(encoder, about)
@@ -100,7 +104,16 @@ class SecondOpinion:
 
     def judge(self, sentence: str, context: Context | None) -> Opinion:
         """Judge a sentence beside a context; None: nothing is known."""
-        scores = self._encoder.scores(as_read(sentence), context)
+        return self._opinion(self._encoder.scores(as_read(sentence), context))
+
+    def begin(self, sentence: str, context: Context | None) -> Callable[[], Opinion]:
+        """Begin to judge a sentence; what is returned waits for it."""
+        begun = self._encoder.begin(as_read(sentence), context)
+        if begun is None:
+            return lambda: self.judge(sentence, context)
+        return lambda: self._opinion(begun.result())
+
+    def _opinion(self, scores: npt.NDArray[np.float32]) -> Opinion:
         return Opinion(float(scores[0]), self.reasons[int(scores[1:].argmax())])
 
 

@@ -122,14 +122,27 @@ class SafetyVerifier:
 
     def check(self, sentence: str, language: Language, brief: Brief) -> Verdict:
         """Tell whether a sentence may be spoken; the verdict's reason is "" where it may."""
-        ruled = self.by_rules(sentence, language, brief)
-        if self._second_opinion is None or self._verdicts is None or ruled.is_final:
-            return ruled.verdict
+        settled = self._settled(sentence, language, brief)
+        if settled is not None:
+            return settled.verdict
+        if self._second_opinion is None or self._verdicts is None:
+            return self._judged(sentence, brief).verdict
+        # Both lines read it at the same time, where there is a core for each.
         context = self._contexts(brief.task, language)
-        return self._verdicts.decide(ruled, self._second_opinion.judge(sentence, context))
+        opinion = self._second_opinion.begin(sentence, context)
+        try:
+            ruled = self._judged(sentence, brief)
+        finally:
+            # Nothing is left to compute for a caller that has gone.
+            found = opinion()
+        return ruled.verdict if ruled.is_final else self._verdicts.decide(ruled, found)
 
     def by_rules(self, sentence: str, language: Language, brief: Brief) -> Ruled:
         """What the rules alone make of a sentence."""
+        return self._settled(sentence, language, brief) or self._judged(sentence, brief)
+
+    def _settled(self, sentence: str, language: Language, brief: Brief) -> Ruled | None:
+        """What needs no reading of what is claimed; None: it does."""
         if not sentence.strip():
             return Ruled(is_final=True)
         if len(sentence) > MAX_SENTENCE_CHARS:
@@ -149,7 +162,12 @@ class SafetyVerifier:
         # The plan's own words, and reviewed words of the formulary about a medicine of this task.
         if self._is_of_plan(read, brief) or facts.tells(unpunctuated(written), language):
             return Ruled(is_final=True)
-        statements = Statements(read, facts)
+        return None
+
+    def _judged(self, sentence: str, brief: Brief) -> Ruled:
+        """What is claimed, against labels, formulary and interactions."""
+        read = Sentence.read(sentence)
+        statements = Statements(read, self._facts(brief.task))
         verdict = self._check_claims(read, statements, brief)
         if verdict.reason in _SAYABLE and self._plan_says(read, brief):
             return Ruled(agrees=True)
