@@ -145,6 +145,8 @@ class SafetyTriage:
     def _decided(self, window: str, evidence: Evidence) -> TriageResult:
         if self._second_line is None or self._fusion is None or not _says_enough(window):
             return by_rules(evidence)
+        if self._rules.is_ordinary(window):
+            return by_rules(evidence)
         try:
             opinion = self._second_line.judge(window)
         except Exception:  # whatever the model's library raises, what the rules found stands

@@ -230,6 +230,7 @@ class _Contexts:
     insist: list[re.Pattern[str]] = field(default_factory=list)
     turn: list[re.Pattern[str]] = field(default_factory=list)
     figures: list[re.Pattern[str]] = field(default_factory=list)
+    ordinary: list[re.Pattern[str]] = field(default_factory=list)
 
 
 _SENTENCE_END = re.compile(r"[。!?;\n]+|(?<!\b[a-z])(?<!\bdr)(?<!\bmr)(?<!mrs)\.(?=\s|$)")
@@ -556,6 +557,15 @@ class RuleBook:
             for pattern in contexts.figures:
                 text = pattern.sub(lambda m: BLANK * len(m[0]), text)
         return text
+
+    def is_ordinary(self, text: str) -> bool:
+        """Whether a whole text says no more than what everybody says: "I've taken it"."""
+        said = text.strip(" .,。!?~")
+        return any(
+            pattern.fullmatch(said)
+            for contexts in self._languages_of(text)
+            for pattern in contexts.ordinary
+        )
 
     def _languages_of(self, text: str) -> Iterator[_Contexts]:
         if _HAN.search(text):

@@ -379,3 +379,27 @@ def test_without_a_model_the_rules_decide() -> None:
 def test_a_fusion_that_is_not_whole_is_refused(numbers: object) -> None:
     with pytest.raises(FusionError, match="make triage-train"):
         Fusion.from_numbers(numbers)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "藥我吃了。",
+        "我把藥吃了",
+        "我媽吃了",
+        "早上的都吃了",
+        "你怎麼不講話",
+        "I've taken my tablet with breakfast, thanks",
+        "took my pill",
+        "mum's had hers",
+    ],
+)
+def test_to_have_taken_ones_own_medicine_is_no_danger(said: str) -> None:
+    assert SafetyTriage().assess(said, Circumstances()).severity is None
+
+
+@pytest.mark.parametrize(
+    "said", ["我把整瓶吃了", "孩子把藥吃了", "我吃了隔壁床的藥", "I took his pill", "I took them all"]
+)
+def test_to_have_taken_anothers_or_all_of_it_is(said: str) -> None:
+    assert SafetyTriage().assess(said, Circumstances()).severity is not None
