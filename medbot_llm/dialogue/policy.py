@@ -1130,7 +1130,7 @@ def _quoted(text: str) -> str:
         return said
     parts = [part.strip() for part in re.split(r"[，。；！？,.;!?]", said) if part.strip()]
     told = [part for part in parts if _NUMBER.search(with_digits(canonical(part)))]
-    part = (told or parts or [said])[-1]
+    part = told[-1] if told else (parts or [said])[0]
     return part if len(part) <= MAX_SAID_BACK else f"{part[: MAX_SAID_BACK - 1]}…"
 
 

@@ -68,7 +68,8 @@ def is_met(expected: dict[str, Any], turns: list[dict[str, Any]]) -> bool:
     since = turns[expected["turn"] :][:1] if wanted == "none" else turns[: expected["turn"] + 1]
     called = [RANK.index(alert["severity"]) for turn in since for alert in turn["alerts"]]
     highest = max(called, default=0)
-    return holds and is_free and (highest == 0 if wanted == "none" else highest >= RANK.index(wanted))
+    is_called = highest == 0 if wanted == "none" else highest >= RANK.index(wanted)
+    return holds and is_free and is_called
 
 
 @pytest.mark.parametrize("talk", talks(), ids=lambda talk: str(talk["id"]))

@@ -399,7 +399,7 @@ def test_to_have_taken_ones_own_medicine_is_no_danger(said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["我把整瓶吃了", "孩子把藥吃了", "我吃了隔壁床的藥", "I took his pill", "I took them all"]
+    "said", ["我把整瓶吃了", "孩子把藥吃了", "我吃了隔壁床的藥", "I took his pill", "I took all"]
 )
 def test_to_have_taken_anothers_or_all_of_it_is(said: str) -> None:
     assert SafetyTriage().assess(said, Circumstances()).severity is not None
