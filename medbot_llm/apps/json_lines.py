@@ -80,18 +80,22 @@ class Record:
                 return member
         raise self.error(f"{name} is one of {', '.join(kind.values())}, not {_shown(value)}")
 
-    def record(self, name: str) -> Record:
-        """An object in a field, {} where it is absent or null."""
+    def record(self, name: str, *, required: bool = False) -> Record:
+        """An object in a field; {} where it is absent or null, unless it is required."""
         value = self.fields.get(name)
+        if value is None and required:
+            raise self.error(f"{name} is missing")
         if value is None:
             value = {}
         if not isinstance(value, dict):
             raise self.error(f"{name} must be an object, not {_shown(value)}")
         return Record(value, f"{self.where}: {name}")
 
-    def records(self, name: str) -> list[Record]:
-        """A list of objects, [] where it is absent or null."""
+    def records(self, name: str, *, required: bool = False) -> list[Record]:
+        """A list of objects; [] where it is absent or null, unless it is required."""
         value = self.fields.get(name)
+        if value is None and required:
+            raise self.error(f"{name} is missing")
         if value is None:
             return []
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):

@@ -125,8 +125,8 @@ def simulate(
     Raises:
         InputError: A field is wrong; names line and field.
     """
-    task = read_task(record.record("task"), _language(record))
-    turns = [_Turn.read(turn, task) for turn in record.records("turns")]
+    task = read_task(record.record("task", required=True), _language(record))
+    turns = [_Turn.read(turn, task) for turn in record.records("turns", required=True)]
     room = _Room()
     session = DialogueSession(worker, room, resources)
     session.start()

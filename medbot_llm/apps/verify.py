@@ -56,7 +56,7 @@ def _run(args: argparse.Namespace) -> int:
     for record in read_records(args.file):
         number, sentence = record.id, record.text("sentence")
         language = record.one_of("lang", Language, detect_language(sentence, Language.ZH_HANT))
-        brief = Brief(task=read_task(record.record("task"), language))
+        brief = Brief(task=read_task(record.record("task", required=True), language))
         # As on the robot: a task is read when it comes, and not within any sentence's time.
         verifier.prepare(brief.task, language)
         started = time.perf_counter()

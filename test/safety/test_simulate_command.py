@@ -137,6 +137,8 @@ def test_every_event_of_the_contract_is_played(run: Any, event_name: str) -> Non
         ({"task": TASK, "turns": [event("explode")]}, "event is one of"),
         ({"task": TASK, "turns": [talk("ghost", "boo")]}, "who is one of"),
         ({"task": TASK, "turns": [{"who": "patient"}]}, "text is missing"),
+        ({"turns": []}, "task is missing"),
+        ({"task": TASK}, "turns is missing"),
         ({"task": TASK, "turns": "all"}, "turns must be a list"),
         ({"task": {"scene": "moon"}, "turns": []}, "scene is one of"),
         ({"task": {"medications": [{"name": 5}]}, "turns": []}, "name must be text"),
