@@ -19,7 +19,6 @@ silence leads from CONFIRM and QUESTIONS to where nothing can be disclosed.
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -40,8 +39,11 @@ from medbot_llm.dialogue.intents import Intent
 from medbot_llm.dialogue.intents import Intents
 from medbot_llm.dialogue.missed_dose import in_words
 from medbot_llm.dialogue.missed_dose import read_missed_dose
-from medbot_llm.dialogue.missed_dose import tells_hours
 from medbot_llm.dialogue.phrases import Phrases
+from medbot_llm.dialogue.utterances import is_no_words
+from medbot_llm.dialogue.utterances import quoted
+from medbot_llm.dialogue.utterances import tells_number
+from medbot_llm.dialogue.utterances import wanted_after
 from medbot_llm.domain import CompartmentState
 from medbot_llm.domain import DeliveryTask
 from medbot_llm.domain import Identity
@@ -69,17 +71,8 @@ from medbot_llm.safety.identity import IdentityGate
 from medbot_llm.safety.identity import IdentityRules
 from medbot_llm.safety.identity import Outcome
 from medbot_llm.safety.label_facts import DOSE_KINDS
-from medbot_llm.text.english import rarity
-from medbot_llm.text.language import has_known_english
-from medbot_llm.text.normal import canonical
-from medbot_llm.text.normal import with_digits
 
 logger = logging.getLogger(__name__)
-
-_NUMBER = re.compile(
-    r"\d|半|\b(?:half|double|twice|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|"
-    r"\w+teen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred)\b"
-)
 
 AT_THE_RECEIVER = frozenset({TripStage.ARRIVED, TripStage.HANDING_OVER})
 ON_THE_WAY_BACK = frozenset({TripStage.RETURNING, TripStage.CHARGING})
@@ -133,14 +126,6 @@ AFTER_AN_EMERGENCY = frozenset(
 nothing."""
 STAFF_ROLES = frozenset({SpeakerRole.NURSE, SpeakerRole.PHARMACIST})
 """Who speaks so is the help that was called."""
-GARBLE = frozenset(
-    "嗯啊呃喔哦欸诶咕噜噗啦嘎叭呜哇咿呀哩喵嘟咚砰嘶呼哼嘿嘻唔咦嘛吧啵嚕嗚囉喇叽哔吱滋咻"
-    "哈勒喀咧呣啾哞咩嗡啪嗷嗤唷噢呗嚓咔"
-)
-"""Characters that stand for sounds."""
-GARBLE_SHARE = 0.6
-COMMON_RARITY, COMMON_SHARE = 9.5, 0.4
-"""Of English, at least so many of the words are no rarer (`text/english.py`)."""
 ABOUT_ONE_MEDICINE = frozenset(
     {
         Intent.WHEN,
@@ -179,11 +164,6 @@ RULE_PHRASES = {
     Intent.VOMITED_DOSE: "vomited_ask",
 }
 """Intents that one prepared phrase answers, whoever stands there."""
-ONCE_MORE = re.compile(
-    r"^(?:那|那么|可是|还有|或者|如果|要是)|呢[?？。]?$|"
-    r"^(?:and|or|but|so|what about|how about|what if|suppose|say|even if)\b"
-)
-"""How a question begins or ends that goes on from the one before: "and in the evening?"."""
 OF_STORAGE = frozenset({Intent.STORAGE, Intent.STORED_WRONG})
 _STORAGE = re.compile(
     r"冷藏|冰箱|冷凍|冷冻|室溫|室温|避光|陰涼|阴凉|fridge|refrigerat|freez|room temp|protect from|"
@@ -191,18 +171,8 @@ _STORAGE = re.compile(
     re.IGNORECASE,
 )
 """A label that says how the medicine is kept."""
-MAX_ONCE_MORE = 20
-"""Characters of a Chinese question that only goes on; English ones take twice as many."""
 MAY_TELL = frozenset({Intent.OTHER, Intent.TOGETHER, Intent.WITH_FOOD, Intent.STORAGE})
 """Questions in which it may be told that something else is taken already."""
-GOES_ON = frozenset({Intent.MISSED_DOSE, *HAS_FACTS_OF_ITS_OWN, Intent.WITH_FOOD})
-BACK_TO_THE_LABEL = frozenset(
-    {Intent.MISSED_DOSE, Intent.DOUBLE_DOSE, Intent.CHANGE_DOSE, Intent.STOP_MEDICINE}
-)
-TELLS_WHEN = frozenset({Intent.OTHER, Intent.WHEN, Intent.WITH_FOOD})
-"""What "two hours after breakfast" is taken for, when it goes on about a missed dose."""
-MAX_SAID_BACK = 40
-"""Characters of what was heard that are said back; the voice of the robot is lent to no speech."""
 
 
 @dataclass(frozen=True)
@@ -614,19 +584,7 @@ class Policy:
         )
         if heard.others and intent in MAY_TELL and self.intents.tells_of_taking(text):
             intent = Intent.ALSO_TAKING
-        topic, self._topic = self._topic, intent
-        if not ONCE_MORE.search(canonical(text)):
-            return intent
-        longest = MAX_ONCE_MORE * (1 if self.language.is_chinese else 2)
-        is_short = len(text) <= longest and not heard.others
-        if topic is Intent.MISSED_DOSE:
-            goes_on = intent in TELLS_WHEN and tells_hours(text)
-        else:
-            goes_on = topic in GOES_ON and intent is Intent.OTHER and is_short
-        if not goes_on and intent is Intent.OTHER and is_short and topic in BACK_TO_THE_LABEL:
-            # "And tonight's?" Whatever was missed or wished, it is taken as the label has it.
-            return Intent.WHEN
-        self._topic = topic if goes_on else intent
+        self._topic = wanted_after(self._topic, intent, text, names_other=bool(heard.others))
         return self._topic
 
     def _with_other_questions(
@@ -834,7 +792,7 @@ class Policy:
             key, what = "say_back_taking", _listed(heard.others, self.language)
             said = {"drugs": list(heard.drugs), "foods": list(heard.foods)}
         if not what:
-            key, what = "say_back_words", _quoted(text)
+            key, what = "say_back_words", quoted(text)
         words = self._say(key, what=what)
         conflicts = self.advisor.conflicts_said(task, self.language, **said) if task else []
         grave = self._grave(conflicts)
@@ -852,7 +810,7 @@ class Policy:
         conflict = grave[0]
         if conflict.what == text:
             # What was said in a sentence is told by its name.
-            named = what if key != "say_back_words" else _quoted(text)
+            named = what if key != "say_back_words" else quoted(text)
             conflict = replace(conflict, what=named)
         wanted = Call(
             Severity.NURSE,
@@ -881,7 +839,7 @@ class Policy:
 
     def _dose_said(self, text: str, call: Call | None) -> Plan:
         words = (
-            *self._say("say_back_words", what=_quoted(text)),
+            *self._say("say_back_words", what=quoted(text)),
             *self._say("keep_to_label"),
         )
         wanted = call or Call(Severity.NURSE, "dose_change_request", f"said: {text}")
@@ -925,11 +883,11 @@ class Policy:
             # "No, it is prawns": what was meant instead is said back in its turn.
             self.stage, self._pending = pending.before, None
             return self._statement(Intent.ALLERGY_SAID, text, heard, call)
-        corrects = pending.is_dose and bool(_NUMBER.search(with_digits(canonical(text))))
+        corrects = pending.is_dose and tells_number(text)
         if corrects and intent in (Intent.OTHER, Intent.DOSE_SAID):
             # A number put right is a number to hear right.
             words = (
-                *self._say("say_back_words", what=_quoted(text)),
+                *self._say("say_back_words", what=quoted(text)),
                 *self._say("keep_to_label"),
             )
             return self._planned(words, ReplyKind.CLARIFICATION, call)
@@ -1098,16 +1056,8 @@ class Policy:
         return self._planned(self._say(key), kind)
 
     def _is_garbled(self, text: str, language: Language) -> bool:
-        """Whether the words are no words: sounds written down, or letters that spell nothing."""
-        said = canonical(text)
-        han = [char for char in said if "\u4e00" <= char <= "\u9fff"]
-        if han:
-            return len(han) >= 3 and sum(c in GARBLE for c in han) >= GARBLE_SHARE * len(han)
-        words = re.findall(r"[a-z']+", said)
-        if language is not Language.EN or len(words) < 2:
-            return False
-        known = sum(rarity().get(word, math.inf) <= COMMON_RARITY for word in words)
-        if known >= COMMON_SHARE * len(words) or (len(words) < 4 and has_known_english(text)):
+        """Whether the words are no words, nor the name of anything."""
+        if not is_no_words(text, language):
             return False
         is_named = self.advisor.heard(text, self.task, language).names_any
         return not is_named and self.intents.of(text) is Intent.OTHER
@@ -1121,17 +1071,6 @@ def _category(intent: Intent, what: str) -> str:
     """Category of the alert for something said: "allergy_conflict", "condition_said" …"""
     kinds = {Intent.ALLERGY_SAID: "allergy", Intent.CONDITION_SAID: "condition"}
     return f"{kinds.get(intent, 'interaction')}_{what}"
-
-
-def _quoted(text: str) -> str:
-    """What is said back of an utterance: of a long one the part with the number in it."""
-    said = text.strip("。.!！?？ ")
-    if len(said) <= MAX_SAID_BACK:
-        return said
-    parts = [part.strip() for part in re.split(r"[，。；！？,.;!?]", said) if part.strip()]
-    told = [part for part in parts if _NUMBER.search(with_digits(canonical(part)))]
-    part = told[-1] if told else (parts or [said])[0]
-    return part if len(part) <= MAX_SAID_BACK else f"{part[: MAX_SAID_BACK - 1]}…"
 
 
 def _listed(names: Sequence[str], language: Language) -> str:

@@ -22,7 +22,7 @@ from medbot_llm.domain import DeliveryTask
 from medbot_llm.domain import Language
 from medbot_llm.domain import MedbotError
 from medbot_llm.domain import Medication
-from medbot_llm.prompts.untrusted import without_orders
+from medbot_llm.text.orders import without_orders
 
 FILE_NAME = "label_terms.yaml"
 

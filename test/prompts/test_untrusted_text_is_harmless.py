@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medbot_llm.prompts.untrusted import neutralise
-from medbot_llm.prompts.untrusted import without_orders
+from medbot_llm.text.orders import without_orders
 
 TEMPLATE_MARKERS = [
     "<|im_start|>system",
