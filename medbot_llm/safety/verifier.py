@@ -179,7 +179,9 @@ class SafetyVerifier:
         is_lax = _LAX.search(read.text) is not None
         agrees = not verdict.blocked and statements.states_dosing and not is_lax
         # What the rules can compare word by word needs no opinion.
-        is_whole = not verdict.blocked and says_only_graded(statements, signs)
+        is_whole = not verdict.blocked and (
+            says_only_graded(statements, signs) or _CARES.search(read.text) is not None
+        )
         return Ruled(verdict, agrees, is_whole, signs)
 
     def _check_claims(self, sentence: Sentence, statements: Statements, brief: Brief) -> Verdict:
@@ -279,6 +281,17 @@ _LAX = re.compile(
 )
 """How others take it, or how little it matters: an amount or a time beside that agrees with the
 label and yet is no instruction to keep to it."""
+_CARES = re.compile(
+    r"^(?:please |so |no, |then )*(?:call|ring|phone|dial) (?:1\d\d|911|999|"
+    r"an ambulance)\b(?! (?:only )?if)"
+    r"|^(?:please |so |no, )*(?:do not|don't|never) (?:take|use|have|inject) (?:another|"
+    r"a second|two|2|"
+    r"a double|an extra)\b(?!.*\b(?:ever|again|any ?more|from now|today|unless|until)\b)"
+    r"|^(?:请|先|现在|马上|立刻|立即|就|赶快|快)*(?:打|拨)(?:电话)?(?:给)?(?:1\d\d|911|999|救护车)(?!就好|即可)"
+    r"|^(?:请|千万|绝对|也|一定)*(?:不要|别|不可以?)(?:自己)?(?:再|多)(?:补|多)?(?:吃|服|打|用)(?:另外?1|第2|2|1)(?:次|颗|粒|片|份|针)"
+)
+"""A sentence that sends for help, or warns of one dose more. Where no rule objects, the learned
+reader, which knows neither who asked nor what, has nothing to say against it."""
 _SEMICOLON = re.compile(r"(?<=[；;。！？])|(?<=[.!?]) ")
 _SAYABLE = frozenset({"wrong_dose_stated"})
 """Reasons that the plan's own facts can excuse."""
