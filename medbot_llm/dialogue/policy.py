@@ -235,12 +235,14 @@ class _Pending:
         conflict: What it means for the delivery; None: nothing.
         call: Whom to call, or to call again, once it is confirmed.
         is_dose: A dose that is not the label's.
+        what: Its name, as it was said back.
     """
 
     before: Stage
     conflict: Conflict | None
     call: Call | None
     is_dose: bool = False
+    what: str = ""
 
 
 @dataclass
@@ -363,7 +365,7 @@ class Policy:
         if self.stage is Stage.APPROACH:
             # Someone is there to be scanned, whatever the trip says.
             self.stage = Stage.IDENTIFY
-        self._silences = 0
+        self._silences, self._is_stranger = 0, False
         was_held, was_staff = self.stage is Stage.HELD, self.gate.is_staff
         outcome = self.gate.scan(scan, task)
         if outcome is Outcome.KNOWN and was_held and was_staff:
@@ -782,14 +784,13 @@ class Policy:
 
     def _statement(self, intent: Intent, text: str, heard: Heard, call: Call | None) -> Plan:
         task = self.task
+        what = self._named(intent, text, heard)
         if intent is Intent.ALLERGY_SAID:
-            key, what = "say_back_allergy", self.advisor.names_allergy(text, self.language)
-            said = {"allergies": [text]}
+            key, said = "say_back_allergy", {"allergies": [text]}
         elif intent is Intent.CONDITION_SAID:
-            key, what = "say_back_condition", self.advisor.names_condition(text, self.language)
-            said = {"conditions": [text]}
+            key, said = "say_back_condition", {"conditions": [text]}
         else:
-            key, what = "say_back_taking", _listed(heard.others, self.language)
+            key = "say_back_taking"
             said = {"drugs": list(heard.drugs), "foods": list(heard.foods)}
         if not what:
             key, what = "say_back_words", quoted(text)
@@ -804,7 +805,7 @@ class Policy:
         if not grave:
             later = Call(Severity.NURSE, _category(intent, "said"), f"said: {text}")
             is_news = intent is not Intent.ALSO_TAKING
-            self._pending = _Pending(before, None, later if is_news else None)
+            self._pending = _Pending(before, None, later if is_news else None, what=what)
             self._to_confirm()
             return self._planned(words, ReplyKind.CLARIFICATION, call)
         conflict = grave[0]
@@ -817,7 +818,7 @@ class Policy:
             _category(intent, "conflict"),
             f"{conflict.medicine} and {conflict.what} ({conflict.severity}, rule {conflict.rule})",
         )
-        self._pending = _Pending(before, conflict, wanted)
+        self._pending = _Pending(before, conflict, wanted, what=what)
         self._to_confirm()
         if self.may_disclose:
             words += self._say(
@@ -826,6 +827,14 @@ class Policy:
         else:
             words += self._say("conflict_hold_locked")
         return self._planned(words, ReplyKind.CLARIFICATION, wanted)
+
+    def _named(self, intent: Intent, text: str, heard: Heard) -> str:
+        """The allergy, condition or medicine that a statement tells of; "" for none known."""
+        if intent is Intent.ALLERGY_SAID:
+            return self.advisor.names_allergy(text, self.language)
+        if intent is Intent.CONDITION_SAID:
+            return self.advisor.names_condition(text, self.language)
+        return _listed(heard.others, self.language)
 
     def _hold_for_what_is_said(self, text: str) -> None:
         """In an emergency nothing is said back; but an allergy told in it holds the delivery."""
@@ -872,6 +881,11 @@ class Policy:
         pending = self._pending
         assert pending is not None
         answer = self.intents.answer(text)
+        named = self._named(intent, text, heard) if intent in STATEMENTS else ""
+        if answer is Answer.YES and pending.conflict is None and named not in ("", pending.what):
+            # "Yes, and aspirin too": one is settled, the other said back in its turn.
+            self.stage, self._pending = pending.before, None
+            return self._statement(intent, text, heard, call or pending.call)
         if answer is Answer.YES:
             return self._confirmed(pending)
         if intent in (Intent.EMERGENCY_NUMBER, Intent.CALL_STAFF):

@@ -575,3 +575,20 @@ def test_orders_in_a_label_are_not_spoken() -> None:
     assert "breakfast" in told
     assert "10" not in told
     assert "rules" not in told
+
+
+def test_what_is_added_to_a_yes_is_said_back_in_its_turn() -> None:
+    policy = opened(AMOXICILLIN)
+    say_to(policy, Utterance("I am allergic to peanuts"), EN)
+    plan = say_to(policy, Utterance("Yes, and I am allergic to penicillin too"), EN)
+    assert "penicillin" in " ".join(plan.sentences).lower()
+    assert plan.call is not None
+    say_to(policy, Utterance("Yes, that's right"), EN)
+    assert policy.stage is Stage.HELD
+
+
+def test_a_scan_after_a_visitor_spoke_opens_for_the_patient() -> None:
+    policy = opened(AMLODIPINE)
+    say_to(policy, Utterance("What is it for?", role=SpeakerRole.VISITOR), EN)
+    policy.on_scan(WRISTBAND)
+    assert policy.may_disclose
