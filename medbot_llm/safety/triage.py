@@ -93,6 +93,9 @@ _OF_PREGNANCY = frozenset({"bleeding", "seizure_unconscious", "severe_pain", "fa
 
 MIN_HAN, MIN_WORDS = 4, 3
 """Characters, or words, from which the learned model is asked; below it the rules alone judge."""
+FRAGMENT_HAN, FRAGMENT_WORDS, SURE_OF_A_FRAGMENT = 6, 4, 0.9
+"""Of so few characters or words, without a sign that a rule knows, the learned model makes an
+emergency only where it is as sure as that."""
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _BREAK = re.compile(r"[。!?;\n]|\. |[,、] ?")
 
@@ -152,7 +155,12 @@ class SafetyTriage:
         except Exception:  # whatever the model's library raises, what the rules found stands
             logger.exception("the triage's second line failed; the rules decide alone")
             return by_rules(evidence)
-        return self._fusion.decide(evidence, opinion)
+        result = self._fusion.decide(evidence, opinion)
+        is_alone = result.severity is Severity.EMERGENCY and evidence.severity is None
+        if is_alone and opinion.emergency < SURE_OF_A_FRAGMENT and _is_fragment(window):
+            # "I'll come out": a nurse looks, and nobody runs.
+            return replace(result, severity=Severity.NURSE)
+        return result
 
     def evidence(self, text: str, about: Circumstances) -> Evidence:
         """What the rules alone find, over all windows."""
@@ -224,6 +232,12 @@ class SafetyTriage:
             is_english=is_english,
             is_bounded=best.rule.is_bounded and not best.contexts,
         )
+
+
+def _is_fragment(window: str) -> bool:
+    """Whether it is so short that the learned model has little to go by."""
+    han = len(_HAN.findall(window))
+    return han <= FRAGMENT_HAN if han else len(window.split()) <= FRAGMENT_WORDS
 
 
 def _says_enough(window: str) -> bool:

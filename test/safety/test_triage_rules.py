@@ -403,3 +403,10 @@ def test_to_have_taken_ones_own_medicine_is_no_danger(said: str) -> None:
 )
 def test_to_have_taken_anothers_or_all_of_it_is(said: str) -> None:
     assert SafetyTriage().assess(said, Circumstances()).severity is not None
+
+
+@pytest.mark.parametrize(
+    "said", ["I'll come out", "I'm in the loo", "我耳朵不好", "in the drawer"]
+)
+def test_of_a_fragment_the_learned_model_alone_makes_no_emergency(said: str) -> None:
+    assert SafetyTriage().assess(said, Circumstances()).severity is not Severity.EMERGENCY
