@@ -39,7 +39,10 @@ _CLOCK = re.compile(
     r"(\s*(?:in the |this |at |last |tomorrow |yesterday )?(?:morning|afternoon|evening|night|"
     r"tonight))?"
 )
-_NOW_BEFORE = re.compile(r"(?:现在|目前|这会儿|拖到|等到|直到|\bnow|it is|it's)")
+_NOW_BEFORE = re.compile(
+    r"(?:现在|目前|这会儿|拖到|等到|直到|\bnow|it is|it's)"
+    r"(?:\s|,|都|才|是|已经|快要?|大约|大概|差不多|约|隔天|第二天|already|nearly|almost|gone|about|only|just|at)*$"
+)
 _NOW_AFTER = re.compile(r"^(?:了)?(?:才(?=想|记|发现|醒|知|看|注意|起来)|\s*now\b|\s*already\b)")
 """A clock time is the present one where "now" stands before it, or 才 or "now" behind it."""
 _MISSED = re.compile(
@@ -182,8 +185,7 @@ def _lateness(said: str, missed_at: float | None) -> tuple[float | None, list[fl
 def _is_now(clock: re.Match[str]) -> bool:
     said = clock.string
     return bool(
-        _NOW_BEFORE.search(said[max(0, clock.start() - 12) : clock.start()])
-        or _NOW_AFTER.search(said[clock.end() :])
+        _NOW_BEFORE.search(said[: clock.start()]) or _NOW_AFTER.search(said[clock.end() :])
     )
 
 

@@ -67,6 +67,12 @@ def test_a_time_that_leaves_the_half_of_the_day_open_decides_nothing_by_a_guess(
     assert read_missed_dose("早上八點的忘了，現在晚上十點", "QD", None).may_be_taken is False
 
 
+def test_the_present_is_told_right_beside_its_time_only() -> None:
+    # At two in the afternoon six hours are left to eight, whatever "now" the question begins with.
+    said = "現在該補嗎，早上八點忘記吃，下次是晚上八點"
+    assert read_missed_dose(said, "BID", AFTERNOON).left_h == 6
+
+
 def test_a_question_that_goes_on_keeps_the_time_of_the_missed_dose() -> None:
     first = read_missed_dose("早上七點的沒吃，現在下午一點", "QD", None)
     assert (first.missed_at, first.left_h) == (7, 18)
