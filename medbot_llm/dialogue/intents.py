@@ -78,6 +78,21 @@ class Intent(StringEnum):
     OTHER = "other"
 
 
+ABOUT_ONE_MEDICINE = frozenset(
+    {
+        Intent.WHEN,
+        Intent.HOW_MUCH,
+        Intent.HOW_TO_TAKE,
+        Intent.WHAT_FOR,
+        Intent.SIDE_EFFECTS,
+        Intent.STORAGE,
+        Intent.DRIVING,
+        Intent.CRUSH,
+    }
+)
+"""Questions that are about the medicine named in them, not about two things together."""
+
+
 class Answer(StringEnum):
     """What a short answer to a question of the robot says."""
 

@@ -198,10 +198,7 @@ def _is_clock(clock: re.Match[str]) -> bool:
         or clock[4]
         or clock[5]
         or re.search(r"\b(?:at|it's|it is|till|until|by)\s*$", before)
-        or re.match(
-            r"\s*(?:now|in the (?:morning|afternoon|evening)|this (?:morning|evening)|tonight)\b",
-            behind,
-        )
+        or re.match(r"\s*now\b", behind)
     )
 
 

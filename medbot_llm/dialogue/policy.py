@@ -34,6 +34,7 @@ from medbot_llm.dialogue.advice import Advisor
 from medbot_llm.dialogue.advice import Conflict
 from medbot_llm.dialogue.advice import Heard
 from medbot_llm.dialogue.advice import HoldFrom
+from medbot_llm.dialogue.intents import ABOUT_ONE_MEDICINE
 from medbot_llm.dialogue.intents import Answer
 from medbot_llm.dialogue.intents import Intent
 from medbot_llm.dialogue.intents import Intents
@@ -126,19 +127,6 @@ AFTER_AN_EMERGENCY = frozenset(
 nothing."""
 STAFF_ROLES = frozenset({SpeakerRole.NURSE, SpeakerRole.PHARMACIST})
 """Who speaks so is the help that was called."""
-ABOUT_ONE_MEDICINE = frozenset(
-    {
-        Intent.WHEN,
-        Intent.HOW_MUCH,
-        Intent.HOW_TO_TAKE,
-        Intent.WHAT_FOR,
-        Intent.SIDE_EFFECTS,
-        Intent.STORAGE,
-        Intent.DRIVING,
-        Intent.CRUSH,
-    }
-)
-"""Questions that are about the medicine named in them, not about two things together."""
 HAS_FACTS_OF_ITS_OWN = frozenset({Intent.ALCOHOL, *ABOUT_ONE_MEDICINE})
 """Questions that the formulary answers where no rule speaks against what is named."""
 HARMLESS_BESIDE_A_CALL = frozenset(
@@ -847,16 +835,16 @@ class Policy:
             self.stage = Stage.HELD
 
     def _dose_said(self, text: str, call: Call | None) -> Plan:
-        words = (
-            *self._say("say_back_words", what=quoted(text)),
-            *self._say("keep_to_label"),
-        )
+        words = self._dose_said_back(text)
         wanted = call or Call(Severity.NURSE, "dose_change_request", f"said: {text}")
         if self.stage in OPEN_STAGES:
             before = self._pending.before if self._pending is not None else self.stage
             self._pending = _Pending(before, None, wanted, is_dose=True)
             self._to_confirm()
         return self._planned(words, ReplyKind.CLARIFICATION, wanted)
+
+    def _dose_said_back(self, text: str) -> tuple[str, ...]:
+        return (*self._say("say_back_words", what=quoted(text)), *self._say("keep_to_label"))
 
     def _is_news(self, text: str, heard: Heard) -> bool:
         """Whether a dose that somebody else is said to have told is not what the label says."""
@@ -900,11 +888,7 @@ class Policy:
         corrects = pending.is_dose and tells_number(text)
         if corrects and intent in (Intent.OTHER, Intent.DOSE_SAID):
             # A number put right is a number to hear right.
-            words = (
-                *self._say("say_back_words", what=quoted(text)),
-                *self._say("keep_to_label"),
-            )
-            return self._planned(words, ReplyKind.CLARIFICATION, call)
+            return self._planned(self._dose_said_back(text), ReplyKind.CLARIFICATION, call)
         if answer is Answer.NO:
             self._pending = None
             self.stage = pending.before

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import re
 
+from medbot_llm.dialogue.intents import ABOUT_ONE_MEDICINE
 from medbot_llm.dialogue.intents import Intent
 from medbot_llm.dialogue.missed_dose import tells_hours
 from medbot_llm.domain import Language
@@ -39,20 +40,7 @@ _GOES_ON = re.compile(
 """How a question begins or ends that goes on from the one before: "and in the evening?"."""
 MAX_CHARS = 20
 """Of a Chinese question that only goes on; English ones take twice as many."""
-KEPT = frozenset(
-    {
-        Intent.WHEN,
-        Intent.HOW_MUCH,
-        Intent.HOW_TO_TAKE,
-        Intent.WHAT_FOR,
-        Intent.SIDE_EFFECTS,
-        Intent.STORAGE,
-        Intent.DRIVING,
-        Intent.CRUSH,
-        Intent.ALCOHOL,
-        Intent.WITH_FOOD,
-    }
-)
+KEPT = frozenset({Intent.ALCOHOL, Intent.WITH_FOOD, *ABOUT_ONE_MEDICINE})
 """Questions that the next one may be about as well."""
 TELLS_WHEN = frozenset({Intent.OTHER, Intent.WHEN, Intent.WITH_FOOD})
 """What "two hours after breakfast" is taken for, when it goes on about a missed dose."""

@@ -316,7 +316,6 @@ _DOTTED = re.compile(r"(?<![a-z])([a-z])\. ?([a-z])\. ?(?:([a-z])\.?)?(?![a-z])"
 _DAYS_OF_WEEK = re.compile(
     r"(?:周|星期|礼拜|拜)(?P<zh>[一二三四五六日天1-6]"
     r"(?:[、,/和及 ]*(?:周|星期|礼拜)?[一二三四五六日天1-6])*)(?![天个周次])"
-    r"|(?<![\d一二三四五六])(?P<bare>[一二四][三四五六][五六日天]?)(?=$|[吃服用打,，。 ])"
     r"|\b(?P<en>(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:days?)?s?"
     r"(?:(?:[ ,/&-]|and|every|on)+(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|"
     r"sun)(?:days?)?s?)*)\b"
@@ -1070,7 +1069,7 @@ def _of_weekdays(written: str) -> tuple[float, float] | None:
     days = (
         {found[0] for found in _DAY_EN.finditer(match["en"])}
         if match["en"]
-        else {found[0] for found in _DAY_ZH.finditer(match["zh"] or match["bare"])}
+        else {found[0] for found in _DAY_ZH.finditer(match["zh"])}
     )
     return (len(days) / 7, len(days) / 7) if days else None
 

@@ -39,6 +39,8 @@ OVERLAP_TOKENS = 26
 MAX_CONTEXT_TOKENS = 256
 """What is longer is cut."""
 
+LONGEST_S = 5.0
+"""A thousand times what scores take: whoever waits longer waits for nothing."""
 _QUIET = 3
 """ONNX Runtime's level of logging: errors only."""
 
@@ -76,7 +78,8 @@ class Begun:
         Raises:
             RuntimeError: They could not be computed.
         """
-        self._is_done.wait()
+        if not self._is_done.wait(LONGEST_S):
+            raise RuntimeError(f"no scores within {LONGEST_S:g} s")
         if self._error:
             raise RuntimeError(self._error)
         scores: npt.NDArray[np.float32] = self._found[0][0]
