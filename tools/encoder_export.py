@@ -7,9 +7,13 @@ The graph takes the ids of one text, what kind of text it is, and the keys and v
 from __future__ import annotations
 
 import json
-import math
+import random
 import tempfile
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +22,20 @@ import onnx
 import torch
 from encoder_fit import HEADS
 from encoder_fit import SIZE
+from encoder_fit import Batch
 from encoder_fit import Encoder
 from encoder_fit import Task
+from encoder_fit import Training
 from encoder_fit import digest_of
 from encoder_fit import restored
+from encoder_probe import PROBED
 from onnxruntime.quantization import QuantType
 from onnxruntime.quantization import quantize_dynamic
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from torch import nn
+from torch.nn import functional
+from torch.onnx.symbolic_helper import _optional_input_placeholder_tensor
 
 from medbot_llm.safety.encoder import ABOUT_FILE
 from medbot_llm.safety.encoder import ONNX_FILE
@@ -38,13 +47,18 @@ UNKNOWN = 3
 """The piece of what has no piece; those before it are begin, padding and end."""
 BLOCK = 128
 """So many weights, and activations, share a scale where it is to be precise. One scale for all the
-activations of a layer takes half the time and costs the triage two in a hundred of the emergencies
-that it finds: a few activations of BERT's are far from the rest."""
+activations of a layer takes half the time; even when they are evened out it costs the triage a
+near-miss in a hundred."""
+INT8_ARITHMETIC = 4
+"""`accuracy_level` of MatMulNBits: products of eight bits and eight."""
+SHOWN = 1024
+"""So many texts show how large activations are."""
+TRADED, TINY = 0.75, 1e-4
+"""What part of an activation's size its column takes over: of 0.35 to 0.9 the triage's scores
+moved least at 0.65 to 0.8, by 0.07 on average; at 0.5 by 0.18."""
 SEVEN_BITS = True
 """Otherwise weights keep to seven bits: processors without VNNI add two products in sixteen, which
 eight times eight bits can overflow (ONNX Runtime, "Quantize ONNX models")."""
-INT8_ARITHMETIC = 4
-"""`accuracy_level` of MatMulNBits: products of eight bits and eight."""
 
 
 class _Rows(nn.Module):
@@ -60,57 +74,188 @@ class _Rows(nn.Module):
         return self.numbers[ids].to(torch.float32) * self.scales[ids]
 
 
-class Inference(nn.Module):
-    """`Encoder` for one text at a time, with the keys and values of a context.
+class _Attention(torch.autograd.Function):
+    """Attention of a text to a context and itself, as one operation of ONNX Runtime's: put
+    together from ONNX's own, it takes half as long as all the products of a layer."""
 
-    These come and go one by one for each layer, the keys on their side: copies of them would take
-    as long as the text itself.
+    @staticmethod
+    def forward(
+        _: Any, queries: Any, keys: Any, values: Any, past_keys: Any, past_values: Any
+    ) -> tuple[Any, Any, Any]:
+        """Queries, keys and values of the text, shape (1, n, size), and those of the context, (1,
+        heads, c, size of a head); returns what was seen, and the keys and values of both."""
+        queries, keys, values = (
+            one.view(1, -1, HEADS, SIZE // HEADS).transpose(1, 2)
+            for one in (queries, keys, values)
+        )
+        keys, values = torch.cat([past_keys, keys], 2), torch.cat([past_values, values], 2)
+        seen = functional.scaled_dot_product_attention(queries, keys, values)
+        return seen.transpose(1, 2).reshape(1, -1, SIZE), keys, values
+
+    @staticmethod
+    def symbolic(graph: Any, *given: Any) -> Any:
+        """Bias, mask and offsets of MultiHeadAttention are left out."""
+        absent = [_optional_input_placeholder_tensor(graph)] * 3
+        return graph.op(
+            "com.microsoft::MultiHeadAttention",
+            *given[:3],
+            *absent,
+            *given[3:],
+            num_heads_i=HEADS,
+            outputs=3,
+        )
+
+
+class _Plain(nn.Module):
+    """A product as it is."""
+
+    def __init__(self, linear: nn.Linear, _: Any) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, x: Any) -> Any:
+        return self.linear(x)
+
+
+class _Smoothed(nn.Module):
+    """A product whose columns trade some of their size with what is multiplied by them.
+
+    A few of BERT's activations are far larger than the rest. Rounded to eight bits with one scale
+    for all, they leave the others hardly a bit. Divided by `scales`, by which the columns of the
+    matrix are multiplied, they are of one size (SmoothQuant, Xiao et al., 2023).
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, linear: nn.Linear, largest: Any) -> None:
+        """largest: of each activation, shape (inputs,)."""
         super().__init__()
+        weight = linear.weight.detach()
+        scales = largest.clamp(min=TINY) ** TRADED / weight.abs().amax(0).clamp(min=TINY) ** (
+            1 - TRADED
+        )
+        self.register_buffer("shares", 1 / scales)
+        self.linear = nn.Linear(linear.in_features, linear.out_features)
+        self.linear.weight.data = weight * scales
+        self.linear.bias.data = linear.bias.detach()
+
+    def forward(self, x: Any) -> Any:
+        return self.linear(x * self.shares)
+
+
+class Inference(nn.Module):
+    """`Encoder` for one text at a time, with the keys and values of a context, which come and go
+    one by one for each layer.
+
+    Args:
+        encoder: Is taken apart.
+        largest: The largest activations of its products, from `largest_inputs`.
+        is_precise: They need not be evened out.
+        probe: Reads further scores from its layers (`encoder_probe.py`).
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        largest: Mapping[str, Any],
+        is_precise: bool,
+        probe: nn.Linear | None = None,
+    ) -> None:
+        super().__init__()
+        self.probe = probe
+        product = _Plain if is_precise else _Smoothed
         self.encoder = encoder
         self.words = _Rows(encoder.words.weight.detach())
+        self.projections = nn.ModuleList()
+        for number, layer in enumerate(encoder.layers):
+            # One product instead of three, and what it multiplies is rounded once.
+            whole = _side_by_side(layer.queries, layer.keys, layer.values)
+            name = f"layers.{number}"
+            self.projections.append(product(whole, largest[f"{name}.queries"]))
+            for part in ("out", "up", "down"):
+                own = getattr(layer, part)
+                setattr(layer, part, product(own, largest[f"{name}.{part}"]))
 
     def forward(self, ids: Any, kind: Any, *past: Any) -> tuple[Any, ...]:
-        """ids: (1, n); kind: (1,), 1 for a context; past: for each layer its keys, (heads, size,
-        c), and its values, (heads, c, size)."""
+        """ids: (1, n); kind: (1,), 1 for a context; past: for each layer its keys and its values,
+        (1, heads, c, size)."""
         own = self.encoder
         x = self.words(ids) + own.positions.weight[: ids.shape[1]] + own.kinds(kind)
         x = own.norm(x)
-        made = []
+        made: list[Any] = []
+        read: list[Any] = []
         for number, layer in enumerate(own.layers):
-            queries, keys, values = (
-                project(x)[0].view(-1, HEADS, SIZE // HEADS).transpose(0, 1)
-                for project in (layer.queries, layer.keys, layer.values)
-            )
-            keys = keys.transpose(1, 2)
-            past_keys, past_values = past[2 * number : 2 * number + 2]
-            queries = queries / math.sqrt(SIZE // HEADS)
-            scores = torch.cat([queries @ past_keys, queries @ keys], 2)
-            shares = torch.softmax(scores, 2)
-            known = past_values.shape[1]
-            seen = shares[..., :known] @ past_values + shares[..., known:] @ values
-            x = layer.after(x, seen.transpose(0, 1).reshape(x.shape))
-            made += [keys, values]
-        return own.judged(x, torch.ones_like(ids, dtype=torch.bool)), *made
+            projected = self.projections[number](x).split(SIZE, 2)
+            seen, *both = _Attention.apply(*projected, *past[2 * number : 2 * number + 2])
+            x = layer.after(x, seen)
+            made += both
+            if number in PROBED:
+                read.append(x.mean(1))
+        scores = own.judged(x, torch.ones_like(ids, dtype=torch.bool))
+        if self.probe is not None:
+            scores = torch.cat([scores, self.probe(torch.cat(read, 1))], 1)
+        return scores, *made
 
 
-def write_onnx(encoder: Encoder, file: Path, is_precise: bool) -> None:
-    """Write the encoder; it takes less than a minute."""
-    size = SIZE // HEADS
+def largest_inputs(encoder: Encoder, batches: Iterable[Batch]) -> dict[str, Any]:
+    """The largest activation in each place that a product of the encoder multiplies, by the name
+    of the product."""
+    found: dict[str, Any] = {}
+
+    def watch(name: str) -> Callable[[Any, tuple[Any, ...]], None]:
+        def note(_: Any, inputs: tuple[Any, ...]) -> None:
+            largest = inputs[0].detach().abs().flatten(0, -2).amax(0)
+            found[name] = torch.maximum(largest, found.get(name, largest))
+
+        return note
+
+    hooks = [
+        module.register_forward_pre_hook(watch(name))
+        for name, module in encoder.named_modules()
+        if isinstance(module, nn.Linear)
+    ]
+    with torch.no_grad():
+        for batch in batches:
+            encoder(batch)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def _side_by_side(*parts: nn.Linear) -> nn.Linear:
+    whole = nn.Linear(SIZE, SIZE * len(parts))
+    whole.weight.data = torch.cat([part.weight.detach() for part in parts])
+    whole.bias.data = torch.cat([part.bias.detach() for part in parts])
+    return whole
+
+
+def write_onnx(
+    encoder: Encoder,
+    file: Path,
+    batches: Iterable[Batch],
+    is_precise: bool,
+    probe: nn.Linear | None = None,
+) -> None:
+    """Write the encoder; it takes less than a minute.
+
+    Args:
+        encoder: Is taken apart.
+        file: To be written.
+        batches: Texts such as it will read, to see how large its activations are.
+        is_precise: Round in blocks; it takes the robot twice as long.
+        probe: Reads further scores.
+    """
+    largest = largest_inputs(encoder, batches)
     inputs = [torch.ones((1, 7), dtype=torch.int64), torch.zeros(1, dtype=torch.int64)]
     axes: dict[str, dict[int, str]] = {"ids": {1: "n"}}
     for number in range(len(encoder.layers)):
-        inputs += [torch.zeros((HEADS, size, 3)), torch.zeros((HEADS, 3, size))]
-        axes |= {f"past_{2 * number}": {2: "c"}, f"past_{2 * number + 1}": {1: "c"}}
-        axes |= {f"made_{2 * number}": {2: "n"}, f"made_{2 * number + 1}": {1: "n"}}
+        for one in (2 * number, 2 * number + 1):
+            inputs.append(torch.zeros((1, HEADS, 3, SIZE // HEADS)))
+            axes |= {f"past_{one}": {2: "c"}, f"made_{one}": {2: "all"}}
     pasts = [name for name in axes if name.startswith("past")]
     mades = [name for name in axes if name.startswith("made")]
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole.onnx"
         torch.onnx.export(
-            Inference(encoder).eval(),
+            Inference(encoder, largest, is_precise, probe).eval(),
             tuple(inputs),
             str(whole),
             input_names=["ids", "kind", *pasts],
@@ -122,14 +267,7 @@ def write_onnx(encoder: Encoder, file: Path, is_precise: bool) -> None:
         if is_precise:
             _round_in_blocks(whole, file)
         else:
-            quantize_dynamic(
-                whole,
-                file,
-                op_types_to_quantize=["MatMul"],
-                per_channel=True,
-                reduce_range=SEVEN_BITS,
-                weight_type=QuantType.QInt8,
-            )
+            _round_in_rows(whole, file)
 
 
 def _round_in_blocks(whole: Path, file: Path) -> None:
@@ -147,6 +285,20 @@ def _round_in_blocks(whole: Path, file: Path) -> None:
     onnx.save(quantizer.model.model, file)
 
 
+def _round_in_rows(whole: Path, file: Path) -> None:
+    # The heads stay as they are: small, and what they round is a score.
+    heads = [node.name for node in onnx.load(whole).graph.node if node.op_type == "Gemm"]
+    quantize_dynamic(
+        whole,
+        file,
+        op_types_to_quantize=["MatMul"],
+        nodes_to_exclude=[*heads, *(f"{name}_MatMul" for name in heads)],
+        per_channel=True,
+        reduce_range=SEVEN_BITS,
+        weight_type=QuantType.QInt8,
+    )
+
+
 def read_held_out(folder: Path) -> Any:
     """The held-out scores of a task folder, shape (examples, outputs).
 
@@ -160,11 +312,25 @@ def read_held_out(folder: Path) -> Any:
         return stored["scores"].astype(np.float64)
 
 
-def write_files(folder: Path, output: Path, is_precise: bool) -> dict[str, Any]:
-    """Write the encoder and its pieces for the robot; returns what is to be said of both."""
+def write_files(
+    folder: Path,
+    output: Path,
+    is_precise: bool,
+    probe: nn.Linear | None = None,
+    intents: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write the encoder and its pieces for the robot; returns what is to be said of both.
+
+    Args:
+        folder: The task's, trained.
+        output: Where the robot's files are.
+        is_precise: Round in blocks; it takes the robot twice as long.
+        probe: Reads from its layers what is wanted.
+        intents: What may be.
+    """
     task = Task.read(folder)
     unfinished = output / f"{ONNX_FILE}.tmp"
-    write_onnx(restored(folder, task), unfinished, is_precise)
+    write_onnx(restored(folder), unfinished, shown(task, folder), is_precise, probe)
     unfinished.replace(output / ONNX_FILE)
     tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     # "</s>" in a text must not become the end of it; canonical text has no such characters.
@@ -175,7 +341,21 @@ def write_files(folder: Path, output: Path, is_precise: bool) -> dict[str, Any]:
     sha256 = digest(output / ONNX_FILE, pieces)
     size = (output / ONNX_FILE).stat().st_size / 1e6
     print(f"written: {output}/{ONNX_FILE}, {size:.1f} MB")
-    return {"yes": task.yes, "choices": task.choices, "sha256": sha256}
+    return {
+        "yes": task.yes,
+        "choices": task.choices,
+        "intents": list(intents),
+        "sha256": sha256,
+    }
+
+
+def shown(task: Task, folder: Path) -> Iterator[Batch]:
+    """Some of a task's examples, in batches."""
+    examples = random.Random(task.seed).sample(task.examples, min(SHOWN, len(task.examples)))
+    examples.sort(key=lambda example: (example["context"], len(example["text"])))
+    training = Training(task, folder, "cpu")
+    for first in range(0, len(examples), task.batch):
+        yield training.batch(examples[first : first + task.batch])
 
 
 def write_about(output: Path, about: Mapping[str, Any]) -> None:

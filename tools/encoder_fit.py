@@ -11,7 +11,10 @@ trained for the same task is not trained again, so a run that was cut goes on.
 
 An example is a text and, where the task has one, a context (the label that a sentence is about).
 The context's tokens see each other only, and the text's tokens see both: so a context is computed
-once, and kept, for all the sentences about it.
+once, and kept, for all the sentences about it, on the robot and in a batch.
+
+An encoder of fewer layers than an earlier one can learn from it, as DistilBERT does (Sanh et al.,
+2019): it starts with some of its layers, and is shown what it says (`Task.keeps`).
 """
 
 from __future__ import annotations
@@ -60,12 +63,23 @@ NO_PUNCTUATION = 0.3
 CHAT = 0.2
 """Share of the texts that are shown with a harmless one, where the task says so."""
 CHAT_CHARS = 120
-POOL = 16
+POOL = 32
 """So many batches are sorted by length together: less of each is padding."""
+ALIKE = 6
+"""Tokens by which texts of about one length differ."""
+TOGETHER = 10
+"""So many texts about one context are dealt together: it is computed once for them."""
+CROSSED = 0.25
+"""A teacher is asked about so many more texts, beside contexts that they were not written for."""
+LOGIT_WEIGHT, STATE_WEIGHT = 0.1, 1.0
+"""Of the squared distance from a teacher's scores, and from its states before the heads."""
 WHOLE = -1
 """The part that is trained on every fold."""
 ALWAYS = -2
 """The fold of examples that every part is trained on; they have no held-out scores."""
+
+Rows = list[tuple[tuple[int, ...], list[int]]]
+"""Pieces of a context, and of a text."""
 
 _PUNCTUATION = re.compile(r"[，。！？、；：,.!?;:…]+(?!\d)")
 
@@ -85,6 +99,8 @@ class Task:
         start: Folder in the task's with the weights.npz and tokenizer.json of an earlier training
             to go on from, heads included; "" to start from the base. It must have had the same
             heads, and must not have seen what is held out.
+        keeps: Layers of the earlier training's encoder to start from, as many as `layers`; it is
+            the teacher then. None: all of them, and no teacher.
     """
 
     examples: tuple[Mapping[str, Any], ...]
@@ -98,17 +114,45 @@ class Task:
     chat: bool
     ships: int = WHOLE
     start: str = ""
+    keeps: tuple[int, ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> Task:
         values = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-        lists = {name: tuple(values[name]) for name in ("examples", "yes", "choices", "layers")}
+        names = ("examples", "yes", "choices", "layers", "keeps")
+        lists = {name: tuple(values[name]) for name in names if name in values}
         return cls(**(values | lists))
+
+    @property
+    def outputs(self) -> int:
+        """How many scores there are."""
+        return len(self.yes) + len(self.choices)
 
     @property
     def folds(self) -> tuple[int, ...]:
         """The folds that are held out in turn."""
         return tuple(sorted({example["fold"] for example in self.examples} - {ALWAYS}))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Texts, padded, and the contexts that they are about, each once.
+
+    Attributes:
+        ids: Of the texts, shape (texts, n).
+        is_text: What of it is no padding.
+        context_ids: Of the contexts, shape (contexts, m).
+        is_context: What of it is no padding.
+        of: The context of each text.
+        has_context: Whether it has one.
+    """
+
+    ids: Any
+    is_text: Any
+    context_ids: Any
+    is_context: Any
+    of: Any
+    has_context: Any
 
 
 class Layer(nn.Module):
@@ -126,12 +170,15 @@ class Layer(nn.Module):
         self.last_norm = nn.LayerNorm(SIZE, eps=EPSILON)
         self.dropout = nn.Dropout(DROPOUT)
 
-    def forward(self, x: Any, mask: Any) -> Any:
+    def known(self, x: Any) -> tuple[Any, Any]:
+        """Keys and values of x, shape (batch, heads, n, size)."""
+        return self._by_head(self.keys(x)), self._by_head(self.values(x))
+
+    def forward(self, x: Any, known: tuple[Any, Any], mask: Any) -> Any:
         """Give the next x, shape (batch, n, size)."""
         seen = functional.scaled_dot_product_attention(
             self._by_head(self.queries(x)),
-            self._by_head(self.keys(x)),
-            self._by_head(self.values(x)),
+            *known,
             attn_mask=mask,
             dropout_p=DROPOUT if self.training else 0.0,
         )
@@ -161,27 +208,40 @@ class Encoder(nn.Module):
         self.hidden = nn.Linear(2 * SIZE, SIZE)
         self.scores = nn.Linear(SIZE, outputs)
 
-    def embedded(self, ids: Any, positions: Any, kinds: Any) -> Any:
-        return self.dropout(
-            self.norm(self.words(ids) + self.positions(positions) + self.kinds(kinds))
-        )
+    def embedded(self, ids: Any, kind: int) -> Any:
+        positions = self.positions.weight[: ids.shape[1]]
+        return self.dropout(self.norm(self.words(ids) + positions + self.kinds.weight[kind]))
 
     def judged(self, x: Any, is_text: Any) -> Any:
         """Scores from what the last layer made of the text's tokens, shape (batch, outputs)."""
+        return self.scores(self.dropout(self.state(x, is_text)))
+
+    def state(self, x: Any, is_text: Any) -> Any:
+        """What the heads see of a text, shape (batch, size)."""
         weights = is_text[..., None].to(x.dtype)
         mean = (x * weights).sum(1) / weights.sum(1)
         largest = (x - 1e4 * (1 - weights)).amax(1)
-        hidden = functional.gelu(self.hidden(torch.cat([mean, largest], 1)))
-        return self.scores(self.dropout(hidden))
+        return functional.gelu(self.hidden(torch.cat([mean, largest], 1)))
 
-    def forward(self, ids: Any, positions: Any, kinds: Any, is_real: Any) -> Any:
-        """Score a batch; kinds: 1 for the tokens of a context, 0 for those of a text."""
-        is_context = kinds == 1
-        mask = is_real[:, None, :] & (is_context[:, None, :] | ~is_context[:, :, None])
-        x = self.embedded(ids, positions, kinds)
+    def forward(self, batch: Batch) -> tuple[Any, Any]:
+        """Score a batch: scores, shape (texts, outputs), and states, (texts, size)."""
+        about = self.embedded(batch.context_ids, 1)
+        x = self.embedded(batch.ids, 0)
+        mask_about = batch.is_context[:, None, None]
+        is_seen = batch.is_context[batch.of] & batch.has_context[:, None]
+        mask = torch.cat([is_seen, batch.is_text], 1)[:, None, None]
+        last = self.layers[-1]
         for layer in self.layers:
-            x = layer(x, mask[:, None])
-        return self.judged(x, is_real & ~is_context)
+            known = layer.known(about)
+            both = [
+                torch.cat([those[batch.of], own], 2)
+                for those, own in zip(known, layer.known(x), strict=True)
+            ]
+            x = layer(x, tuple(both), mask)
+            if layer is not last:
+                about = layer(about, known, mask_about)
+        state = self.state(x, batch.is_text)
+        return self.scores(self.dropout(state)), state
 
 
 def from_base(task: Task, folder: Path) -> Encoder:
@@ -189,9 +249,7 @@ def from_base(task: Task, folder: Path) -> Encoder:
     arrays = {name: _unpacked(array) for name, array in np.load(folder / "base.npz").items()}
     words = arrays["emb.word"].reshape(-1, SIZE)
     positions = arrays["emb.pos"].reshape(-1, SIZE)
-    encoder = Encoder(
-        len(words), len(positions), len(task.layers), len(task.yes) + len(task.choices)
-    )
+    encoder = Encoder(len(words), len(positions), len(task.layers), task.outputs)
 
     def put(module: Any, name: str) -> None:
         for part, short in (("weight", "w"), ("bias", "b")):
@@ -231,19 +289,26 @@ def tokens(tokenizer: Tokenizer, text: str, limit: int) -> list[int]:
     return [BEGIN, *tokenizer.encode(text).ids[:limit], END]
 
 
-def batch_of(rows: Sequence[tuple[list[int], list[int]]], device: str) -> tuple[Any, ...]:
-    """Pad rows of (context, text): ids, positions, kinds and whether a place is real."""
-    width = max(len(context) + len(text) for context, text in rows)
-    ids = np.full((len(rows), width), PAD)
-    positions, kinds = np.zeros_like(ids), np.zeros_like(ids)
+def batch_of(rows: Rows, device: str) -> Batch:
+    """Pad rows of (context, text)."""
+    contexts = {context: number for number, context in enumerate({c: None for c, _ in rows})}
+    # One that is not there is a piece of padding, which nothing sees.
+    context_ids, is_context = _padded([context or (PAD,) for context in contexts])
+    ids, is_text = _padded([text for _, text in rows])
+    of = np.array([contexts[context] for context, _ in rows])
+    has_context = np.array([bool(context) for context, _ in rows])
+    arrays = (ids, is_text, context_ids, is_context, of, has_context)
+    return Batch(*(torch.from_numpy(array).to(device) for array in arrays))
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    width = max(map(len, rows))
+    ids = np.full((len(rows), width), PAD, np.int64)
     is_real = np.zeros(ids.shape, bool)
-    for row, (context, text) in enumerate(rows):
-        split, end = len(context), len(context) + len(text)
-        ids[row, :end] = [*context, *text]
-        positions[row, :end] = [*range(split), *range(len(text))]
-        kinds[row, :split] = 1
-        is_real[row, :end] = True
-    return tuple(torch.from_numpy(array).to(device) for array in (ids, positions, kinds, is_real))
+    for row, own in enumerate(rows):
+        ids[row, : len(own)] = own
+        is_real[row, : len(own)] = True
+    return ids, is_real
 
 
 class Training:
@@ -256,8 +321,10 @@ class Training:
         self._is_quick_in_bf16 = device != "cpu" or torch.cpu._is_avx512_bf16_supported()
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._context = cache(
-            lambda text: tokens(self.tokenizer, text, MAX_CONTEXT) if text else []
+            lambda text: tuple(tokens(self.tokenizer, text, MAX_CONTEXT)) if text else ()
         )
+        self._text = cache(lambda text: tokens(self.tokenizer, text, MAX_TOKENS))
+        self._teacher: Encoder | None = None
 
     def fit(self, fold: int) -> Encoder:
         """Train without one fold (`WHOLE`: with all)."""
@@ -275,6 +342,8 @@ class Training:
             for language in {e["language"] for e in examples}
         }
         encoder = started(task, self.folder).to(self.device)
+        if task.keeps:
+            self._teacher = earlier(task, self.folder).to(self.device)
         new = [*encoder.hidden.parameters(), *encoder.scores.parameters()]
         old = [p for p in encoder.parameters() if all(p is not other for other in new)]
         optimizer = torch.optim.AdamW(
@@ -300,7 +369,7 @@ class Training:
                 optimizer.step()
                 schedule.step()
                 step += 1
-                if step % 100 == 0 or step == steps:
+                if step % 50 == 0 or step == steps:
                     left = (time.monotonic() - began) / step * (steps - step)
                     name = "whole" if fold == WHOLE else f"fold {fold}"
                     print(f"{name}: {step}/{steps}, loss {loss:.3f}, {left:.0f} s", flush=True)
@@ -309,21 +378,68 @@ class Training:
     def _batches(
         self, examples: Sequence[Mapping[str, Any]], rng: random.Random
     ) -> list[Sequence[Mapping[str, Any]]]:
-        """Deal the examples into batches of about equal length, in random order."""
+        """Deal the examples into batches of about equal lengths, in random order."""
+        of_context: dict[str, list[Mapping[str, Any]]] = {}
+        for example in rng.sample(examples, len(examples)):
+            of_context.setdefault(example["context"], []).append(example)
+        dealt: list[list[Mapping[str, Any]]] = []
+        for context, own in of_context.items():
+            if context:
+                own.sort(key=lambda example: len(example["text"]))
+            size = TOGETHER if context else 1
+            dealt += [own[first : first + size] for first in range(0, len(own), size)]
+        rng.shuffle(dealt)
         size = self.task.batch
-        order = rng.sample(examples, len(examples))
-        for first in range(0, len(order), size * POOL):
-            pool = order[first : first + size * POOL]
-            pool.sort(key=lambda e: len(self._context(e["context"])) + len(e["text"]))
-            order[first : first + size * POOL] = pool
-        batches = [order[first : first + size] for first in range(0, len(order), size)]
+        batches: list[Sequence[Mapping[str, Any]]] = []
+        pool: list[list[Mapping[str, Any]]] = []
+        waiting = 0
+        for group in dealt:
+            pool.append(group)
+            waiting += len(group)
+            if waiting >= size * POOL or group is dealt[-1]:
+                pool.sort(key=self._lengths)
+                order = [example for one in pool for example in one]
+                batches += [order[first : first + size] for first in range(0, len(order), size)]
+                pool, waiting = [], 0
         rng.shuffle(batches)
         return batches
 
-    def _loss(self, encoder: Encoder, examples: Sequence[Mapping[str, Any]], rng: Any) -> Any:
+    def _lengths(self, group: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+        """Texts of about one length first, and among these contexts of about one length."""
+        longest = max(len(self._text(example["text"])) for example in group)
+        return longest // ALIKE, len(self._context(group[0]["context"]))
+
+    def _loss(
+        self, encoder: Encoder, examples: Sequence[Mapping[str, Any]], rng: random.Random
+    ) -> Any:
         encoder.train()
         rows = [self._row(example["context"], self._varied(example, rng)) for example in examples]
-        output = self._apply(encoder, rows)
+        if self._teacher is not None:
+            rows += self._crossed(examples, rows, rng)
+        batch = batch_of(rows, self.device)
+        output, states = self._apply(encoder, batch)
+        loss = self._loss_of_labels(output[: len(examples)], examples)
+        if self._teacher is None:
+            return loss
+        with torch.no_grad():
+            wanted, wanted_states = self._apply(self._teacher, batch)
+        return (
+            loss
+            + LOGIT_WEIGHT * functional.mse_loss(output, wanted)
+            + STATE_WEIGHT * functional.mse_loss(states, wanted_states)
+        )
+
+    @staticmethod
+    def _crossed(examples: Sequence[Mapping[str, Any]], rows: Rows, rng: random.Random) -> Rows:
+        """Texts of a batch beside other contexts of it, in the same language."""
+        of_language: dict[str, list[int]] = {}
+        for number, example in enumerate(examples):
+            of_language.setdefault(example["language"], []).append(number)
+        chosen = rng.sample(range(len(rows)), math.ceil(CROSSED * len(rows)))
+        others = [rng.choice(of_language[examples[number]["language"]]) for number in chosen]
+        return [(rows[other][0], rows[own][1]) for own, other in zip(chosen, others, strict=True)]
+
+    def _loss_of_labels(self, output: Any, examples: Sequence[Mapping[str, Any]]) -> Any:
         weights = torch.tensor([e["weight"] for e in examples], device=self.device)
         heads = len(self.task.yes)
         wanted = torch.tensor([e["yes"] for e in examples], dtype=torch.float, device=self.device)
@@ -338,12 +454,18 @@ class Training:
             )
         return loss
 
-    def _row(self, context: str, text: str) -> tuple[list[int], list[int]]:
-        return self._context(context), tokens(self.tokenizer, text, MAX_TOKENS)
+    def batch(self, examples: Sequence[Mapping[str, Any]]) -> Batch:
+        """Examples as they are."""
+        rows = [self._row(example["context"], example["text"]) for example in examples]
+        return batch_of(rows, self.device)
 
-    def _apply(self, encoder: Encoder, rows: Sequence[tuple[list[int], list[int]]]) -> Any:
+    def _row(self, context: str, text: str) -> tuple[tuple[int, ...], list[int]]:
+        return self._context(context), self._text(text)
+
+    def _apply(self, encoder: Encoder, batch: Batch) -> tuple[Any, Any]:
         with torch.autocast(self.device, torch.bfloat16, enabled=self._is_quick_in_bf16):
-            return encoder(*batch_of(rows, self.device)).float()
+            scores, states = encoder(batch)
+        return scores.float(), states.float()
 
     def _varied(self, example: Mapping[str, Any], rng: random.Random) -> str:
         """Show a text now and then without punctuation, or amid chat."""
@@ -363,13 +485,17 @@ class Training:
     ) -> npt.NDArray[np.float32]:
         """The scores of examples, shape (n, outputs)."""
         encoder.eval()
-        rows = [self._row(example["context"], example["text"]) for example in examples]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
-        found = np.zeros((len(rows), encoder.scores.out_features), np.float32)
+        found = np.zeros((len(examples), encoder.scores.out_features), np.float32)
+
+        def place(number: int) -> tuple[str, int]:
+            return examples[number]["context"], len(examples[number]["text"])
+
+        order = sorted(range(len(examples)), key=place)
         with torch.no_grad():
             for first in range(0, len(order), 256):
                 own = order[first : first + 256]
-                found[own] = self._apply(encoder, [rows[i] for i in own]).cpu().numpy()
+                batch = self.batch([examples[i] for i in own])
+                found[own] = self._apply(encoder, batch)[0].cpu().numpy()
         return found
 
 
@@ -389,17 +515,24 @@ def rounded(encoder: Encoder) -> dict[str, npt.NDArray[Any]]:
 
 def started(task: Task, folder: Path) -> Encoder:
     """What a training begins with: the base, or an earlier training's encoder."""
-    encoder = from_base(task, folder)
     if not task.start:
-        return encoder
-    earlier = restored(folder / task.start, task).state_dict()
-    # What the earlier texts were not written with keeps the base's weights.
-    words = encoder.words.weight.detach().clone()
+        return from_base(task, folder)
+    encoder = earlier(task, folder)
+    if task.keeps:
+        encoder.layers = nn.ModuleList(encoder.layers[number] for number in task.keeps)
+    return encoder
+
+
+def earlier(task: Task, folder: Path) -> Encoder:
+    """The encoder to go on from, with the vocabulary of this folder."""
+    encoder = restored(folder / task.start)
+    # What the earlier texts were not written with has the base's weights.
+    words = from_base(task, folder).words.weight.detach().clone()
     row_of = {piece: row for row, piece in enumerate(pieces(folder / task.start))}
     for row, piece in enumerate(pieces(folder)):
         if piece in row_of:
-            words[row] = earlier["words.weight"][row_of[piece]]
-    encoder.load_state_dict({**earlier, "words.weight": words})
+            words[row] = encoder.words.weight[row_of[piece]].detach()
+    encoder.words = nn.Embedding.from_pretrained(words, freeze=False)
     return encoder
 
 
@@ -409,13 +542,13 @@ def pieces(folder: Path) -> list[str]:
     return [piece for piece, _ in tokenizer["model"]["vocab"]]
 
 
-def restored(folder: Path, task: Task) -> Encoder:
+def restored(folder: Path) -> Encoder:
     """The encoder of `weights.npz`."""
     arrays = dict(np.load(folder / "weights.npz").items())
     encoder = Encoder(
         len(arrays["words.weight"]),
         len(arrays["positions.weight"]),
-        len(task.layers),
+        len({name.split(".")[1] for name in arrays if name.startswith("layers.")}),
         len(arrays["scores.bias"]),
     )
     state = {}
@@ -459,7 +592,7 @@ def train_part(folder: Path, fold: int, device: str) -> None:
 def gather(folder: Path, task: Task) -> None:
     """Put the parts together."""
     folds = np.array([example["fold"] for example in task.examples])
-    scores = np.full((len(folds), len(task.yes) + len(task.choices)), np.nan, np.float32)
+    scores = np.full((len(folds), task.outputs), np.nan, np.float32)
     for fold in task.folds:
         scores[folds == fold] = np.load(folder / "parts" / f"{fold}.npz")["held_out"]
     np.savez(folder / "held_out.npz", scores=scores, digest=digest_of(folder))

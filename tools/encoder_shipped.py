@@ -9,7 +9,9 @@ that is lost, and a training that goes on from it makes up for it.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,11 +25,15 @@ from onnx import numpy_helper
 from medbot_llm.safety.encoder import ONNX_FILE
 from medbot_llm.safety.encoder import PIECES_FILE
 
-HEADS = ("hidden", "scores")
-"""In eight bits where the encoder is not written to be precise."""
-OF_A_LAYER = ("queries", "keys", "values", "out", "up", "down")
+OF_A_LAYER = ("projections", "out", "up", "down")
+PROJECTIONS = ("queries", "keys", "values")
+"""The parts of a layer's projections, side by side."""
+TURNED = "_Transposed"
+
 ZERO = 128
 """MatMulNBits keeps eight bits without a sign."""
+
+_PROJECTIONS = re.compile(r"^projections\.(\d+)\.")
 
 
 def main() -> int:
@@ -55,20 +61,21 @@ def weights_of(model: Any) -> dict[str, Any]:
         ValueError: The graph is of another make.
     """
     arrays = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
-    weights = {
-        name.removeprefix("encoder."): array.astype(np.float32)
-        for name, array in arrays.items()
-        if name.startswith("encoder.")
-    }
+    weights = {}
+    for given, array in arrays.items():
+        name = _PROJECTIONS.sub(r"encoder.layers.\1.projections.", given)
+        if name.startswith("encoder."):
+            own = name.removeprefix("encoder.").replace(".linear.", ".")
+            numbers = array.T if own.endswith(TURNED) else array
+            weights[own.removesuffix(TURNED)] = numbers.astype(np.float32)
     weights["words.weight"] = arrays["words.numbers"] * arrays["words.scales"]
-    layers = sum(name.endswith(".queries.bias") for name in weights)
+    layers = sum(name.endswith(".up.bias") for name in weights)
     names = [f"layers.{layer}.{part}" for layer in range(layers) for part in OF_A_LAYER]
     products = [node for node in model.graph.node if node.op_type == "MatMulNBits"]
     matrix_of = _in_blocks
     if not products:
         products = [node for node in model.graph.node if node.op_type == "MatMulInteger"]
         matrix_of = _in_columns
-        names += HEADS
     if len(products) != len(names):
         raise ValueError(f"{len(products)} products in eight bits instead of {len(names)}")
     for name, node in zip(names, products, strict=True):
@@ -76,7 +83,11 @@ def weights_of(model: Any) -> dict[str, Any]:
         rows = len(weights[f"{name}.bias"])
         if len(matrix) != rows:
             raise ValueError(f"{name} has {len(matrix)} rows and {rows} offsets")
-        weights[f"{name}.weight"] = matrix
+        weights[f"{name}.weight"] = matrix * weights.pop(f"{name}.shares", 1.0)
+    for layer, part in itertools.product(range(layers), ("weight", "bias")):
+        whole = weights.pop(f"layers.{layer}.projections.{part}")
+        for name, own in zip(PROJECTIONS, np.split(whole, len(PROJECTIONS)), strict=True):
+            weights[f"layers.{layer}.{name}.{part}"] = own
     return weights
 
 

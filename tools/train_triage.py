@@ -2,10 +2,12 @@
 
 Reads every `data/triage/*.tsv` (language, level, category, text) and fine-tunes a sentence encoder
 on them (`encoder_fit.py`) with two heads that say yes or no (emergency; a human at all) and one
-that names the category. Then trains how that is joined with the rules, and chooses the thresholds,
-on lines that the encoder was not shown; and only on those that nobody read while the rules were
-written: on the others the rules look better than they are. Prints how the ways of
-deciding compare on those lines, and writes `resource/triage/second_line.*`.
+that names the category. `data/intents/*.tsv` (language, intent, text) tell what is wanted with
+which words: a linear reader of the encoder's layers learns it for the dialogue, and those that are
+harmless are shown to the encoder as well. Then trains how danger is joined with the rules, and
+chooses the thresholds, on lines that the encoder was not shown; and only on those that nobody read
+while the rules were written: on the others the rules look better than they are. Prints how the
+ways of deciding compare on those lines, and writes `resource/triage/second_line.*`.
 
 Fine-tuning takes minutes on a GPU and took 40 minutes on two cores that multiply in bfloat16. So
 it comes in three steps: `prepare` writes .training/triage, then
@@ -44,6 +46,7 @@ from encoder_steps import step_from
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from medbot_llm.dialogue.intents import Intent
 from medbot_llm.domain import Severity
 from medbot_llm.safety.base import Circumstances
 from medbot_llm.safety.encoder import ONNX_FILE
@@ -62,8 +65,11 @@ from medbot_llm.text.normal import canonical
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data" / "triage"
 FOLDER = ROOT / ".training" / "triage"
+INTENTS = ROOT / "data" / "intents"
 OUTPUT = ROOT / "resource" / "triage"
 LEVELS = ("emergency", "nurse", "none")
+UNKNOWN = "unknown"
+"""The level of a line that is only known by its intent."""
 LAYERS = tuple(range(12))
 EPOCHS, RATE, BATCH = 5, 2e-4, 96
 """Of (4 layers, 8 epochs), (6, 7) and (12, 6): found 0.851, 0.888 and 0.918 of the unread
@@ -72,6 +78,33 @@ EPOCHS_ON, RATE_ON = 1, 1e-4
 """The same, where an earlier training is gone on from …"""
 TIMES_LATER, SHARE_EARLIER = 2, 0.35
 """… and how often each line that it did not know is shown, and what share of the others."""
+HARMLESS = frozenset(
+    {
+        "when",
+        "how_much",
+        "how_to_take",
+        "with_food",
+        "what_for",
+        "what_is_it",
+        "storage",
+        "driving",
+        "alcohol",
+        "pregnancy",
+        "breastfeeding",
+        "crush",
+        "missed_dose",
+        "next_dose",
+        "repeat",
+        "other_patient",
+        "are_you_doctor",
+        "identity_claim",
+        "emergency_number",
+        "greeting",
+        "farewell",
+        "other",
+    }
+)
+"""Intents whose lines call nobody; of the others it depends."""
 FOLDS = 8
 HELD_OUT = 0
 """The fold that the encoder is not shown; on it all is weighed and reported."""
@@ -91,6 +124,7 @@ LATER = (
     ("everyday2en.tsv", "everyday2zh.tsv"),
     ("en8.tsv", "zh8.tsv", "talk8.tsv", "talk9.tsv"),
     ("talk10.tsv",),
+    ("talk11en.tsv", "talk11zh.tsv"),
 )
 """Files that came after a training, one group for each. They are read last and in this order, so
 that the lines of the others keep their folds, and that training can be gone on from."""
@@ -116,6 +150,7 @@ class Line:
     text: str
     is_unread: bool
     is_later: bool
+    intent: str = ""
     window: str = ""
     evidence: Evidence = NOTHING
 
@@ -129,7 +164,7 @@ def main() -> int:
     """Prepare, fine-tune, and finish; or one step of these."""
     step = step_from(__doc__.splitlines()[0])
     try:
-        lines = judged_by_rules(read_lines(data_files()))
+        lines = judged_by_rules([*read_lines(data_files()), *read_intents(INTENTS)])
     except ValueError as error:
         print(f"train_triage: {error}", file=sys.stderr)
         return 2
@@ -175,6 +210,25 @@ def read_lines(files: Iterable[Path]) -> list[Line]:
     return list(lines.values())
 
 
+def read_intents(directory: Path) -> list[Line]:
+    """Read what is wanted with which words.
+
+    Raises:
+        ValueError: A line has not three columns, or an intent is unknown; names file and line.
+    """
+    lines: dict[str, Line] = {}
+    for file in sorted(directory.glob("*.tsv")):
+        for index, row in enumerate(file.read_text(encoding="utf-8").splitlines()):
+            columns = [column.strip() for column in row.split("\t")]
+            if len(columns) != 3 or columns[1] not in Intent.values():
+                raise ValueError(f"{file.name}, line {index + 1}: needs language, intent, text")
+            language, intent, text = columns
+            level = "none" if intent in HARMLESS else UNKNOWN
+            line = Line(language, level, "benign", text, False, False, intent)
+            lines.setdefault(canonical(text), line)
+    return list(lines.values())
+
+
 def judged_by_rules(lines: Sequence[Line]) -> list[Line]:
     """Add what the rules find."""
     triage = SafetyTriage(second_line=None)
@@ -186,6 +240,7 @@ def judged_by_rules(lines: Sequence[Line]) -> list[Line]:
             line.text,
             line.is_unread,
             line.is_later,
+            line.intent,
             *triage.read(line.text, Circumstances()),
         )
         for line in lines
@@ -205,7 +260,17 @@ def folds_of(lines: Sequence[Line], count: int) -> list[int]:
 
 def categories_of(lines: Sequence[Line]) -> list[str]:
     """The categories of the lines that call someone."""
-    return sorted({line.category for line in lines if line.level != "none"})
+    return sorted({line.category for line in lines if line.level in LEVELS[:2]})
+
+
+def intents_of(lines: Sequence[Line]) -> list[str]:
+    """What lines want."""
+    return sorted({line.intent for line in lines} - {""})
+
+
+def all_data() -> str:
+    """SHA-256 of everything that is trained on."""
+    return data_digest([*DATA.glob("*.tsv"), *INTENTS.glob("*.tsv")])
 
 
 def prepare(lines: Sequence[Line]) -> None:
@@ -230,6 +295,7 @@ def prepare(lines: Sequence[Line]) -> None:
             "language": line.language,
         }
         for line, fold in zip(lines, folds_of(lines, FOLDS), strict=True)
+        if line.level != UNKNOWN
         for _ in range(times(line, fold))
     ]
     write_task(
@@ -249,7 +315,7 @@ def prepare(lines: Sequence[Line]) -> None:
         },
         [line.window for line in lines],
     )
-    note_data(FOLDER, data_digest(DATA.glob("*.tsv")))
+    note_data(FOLDER, all_data())
 
 
 # --- fusion --------------------------------------------------------------------------------------
@@ -264,25 +330,36 @@ def finish(lines: Sequence[Line]) -> int:
         print("train_triage: nothing is trained; run tools/encoder_fit.py", file=sys.stderr)
         return 2
     try:
-        check_data(FOLDER, data_digest(DATA.glob("*.tsv")))
+        check_data(FOLDER, all_data())
     except (OSError, DataChangedError) as error:
         print(f"train_triage: {error}; prepare it", file=sys.stderr)
         return 2
-    files = write_files(FOLDER, OUTPUT, is_precise=True)
-    weighed = [
-        line
-        for line, fold in zip(lines, folds_of(lines, FOLDS), strict=True)
-        if line.is_unread and fold == HELD_OUT
-    ]
+    folds = folds_of(lines, FOLDS)
+    held_out = [line for line, fold in zip(lines, folds, strict=True) if fold == HELD_OUT]
+    asking = [line for line in held_out if line.intent]
+    intents = intents_of(lines)
+    probe = probed(
+        [
+            line
+            for line, fold in zip(lines, folds, strict=True)
+            if line.intent and fold != HELD_OUT
+        ],
+        intents,
+    )
+    files = write_files(FOLDER, OUTPUT, is_precise=True, probe=probe, intents=intents)
+    weighed = [line for line in held_out if line.is_unread]
     print(f"weighed on {len(weighed)} lines that were held out, and unread")
     # As the robot scores them, in eight bits.
     encoder = SentenceEncoder(
         OUTPUT / ONNX_FILE,
         (OUTPUT / PIECES_FILE).read_text(encoding="utf-8"),
-        len(files["yes"]) + len(files["choices"]),
+        sum(len(files[group]) for group in ("yes", "choices", "intents")),
     )
     scores = np.array([encoder.scores(line.window) for line in weighed], np.float64)
-    report_categories(weighed, categories_of(lines), scores[:, 2:])
+    first = len(files["yes"]) + len(files["choices"])
+    report_categories(weighed, categories_of(lines), scores[:, 2:first])
+    wanted = np.array([encoder.scores(line.window)[first:] for line in asking], np.float64)
+    report_intents(asking, intents, wanted)
     logits, calibration = calibrated(weighed, scores[:, :2])
     about = {
         "format": FORMAT,
@@ -290,12 +367,29 @@ def finish(lines: Sequence[Line]) -> int:
         "calibration": calibration.round(5).tolist(),
         "fusion": fused(weighed, logits),
         "lines": len(lines),
-        "data_sha256": data_digest(DATA.glob("*.tsv")),
+        "data_sha256": all_data(),
         "base": SOURCE,
         "seed": SEED,
     }
     write_about(OUTPUT, about)
     return 0
+
+
+def probed(lines: Sequence[Line], intents: Sequence[str]) -> Any:
+    """Fit the reader of what is wanted on the encoder that was fine-tuned."""
+    from encoder_fit import Task
+    from encoder_fit import Training
+    from encoder_fit import restored
+    from encoder_probe import fit_probe
+
+    training = Training(Task.read(FOLDER), FOLDER, "cpu")
+    ordered = sorted(lines, key=lambda line: len(line.window))
+    batches = []
+    for first in range(0, len(ordered), BATCH):
+        own = ordered[first : first + BATCH]
+        batch = training.batch([{"context": "", "text": line.window} for line in own])
+        batches.append((batch, [intents.index(line.intent) for line in own]))
+    return fit_probe(restored(FOLDER), batches, len(intents))
 
 
 def calibrated(lines: Sequence[Line], scores: Array) -> tuple[Array, Array]:
@@ -368,6 +462,18 @@ def report_categories(lines: Sequence[Line], categories: Sequence[str], scores: 
     right = [categories.index(lines[i].category) for i in rows]
     share = (scores[rows].argmax(axis=1) == right).mean()
     print(f"category of lines that call someone: {share:.3f}")
+
+
+def report_intents(lines: Sequence[Line], intents: Sequence[str], scores: Array) -> None:
+    """Print how often the right intent is named, and how often if it is sure."""
+    right = np.array([intents.index(line.intent) for line in lines])
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    largest = shares.max(axis=1) / shares.sum(axis=1)
+    is_right = scores.argmax(axis=1) == right
+    print(f"intent of {len(lines)} lines: {is_right.mean():.3f}")
+    for least in (0.3, 0.5, 0.7, 0.9):
+        sure = largest >= least
+        print(f"  where sure by {least:.0%}: {is_right[sure].mean():.3f}, of {sure.mean():.3f}")
 
 
 def report(

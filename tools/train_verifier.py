@@ -13,6 +13,11 @@ the robot runs can be gone on from when deliveries have been added: name their f
 call `encoder_shipped.py resource/verifier .training/verifier/start` before `prepare`. How both
 lines are joined stays as it was then; a quarter of the new deliveries is held out, to see what has
 come of it.
+
+A training anew makes an encoder of six layers, which takes the robot twice as long as it may. Call
+`encoder_shipped.py` then, and train once more: one of three begins with some of its layers, and
+learns what it says of all sentences, those on file and others beside labels that they are not
+about. From three layers it is gone on.
 """
 
 from __future__ import annotations
@@ -71,6 +76,7 @@ FOLDER = ROOT / ".training" / "verifier"
 OUTPUT = ROOT / "resource" / "verifier"
 FINE = "fine"
 LAYERS = tuple(range(6))
+"""Of a training anew."""
 EPOCHS, RATE, BATCH = 6, 3e-4, 64
 FOLDS = 4
 SEED = 20261126
@@ -80,6 +86,9 @@ LATER = ("pairs_twins.jsonl",)
 START = "start"
 """Folder in FOLDER with weights.npz and tokenizer.json of the training before LATER."""
 EPOCHS_ON, RATE_ON = 1, 1e-4
+KEEPS = (0, 2, 5)
+"""Those of six layers that the robot's encoder begins with."""
+EPOCHS_SMALLER, RATE_SMALLER = 2, 3e-4
 TIMES_LATER, SHARE_EARLIER = 3, 0.2
 """When one is gone on from: how often each new sentence is shown in an epoch, and what share of
 the others."""
@@ -198,6 +207,13 @@ def prepare(lines: Sequence[Line]) -> None:
     """Write the folder for `encoder_fit.py`."""
     reasons = reasons_of(lines)
     goes_on = (FOLDER / START).is_dir()
+    keeps: tuple[int, ...] = ()
+    layers, epochs, rate = LAYERS, EPOCHS, RATE
+    if becomes_smaller():
+        layers = keeps = KEEPS
+        epochs, rate = EPOCHS_SMALLER, RATE_SMALLER
+    elif goes_on:
+        layers, epochs, rate = KEEPS, EPOCHS_ON, RATE_ON
     shown = shown_again(lines) if goes_on else list(zip(lines, folds_of(lines), strict=True))
     examples = [
         {
@@ -217,29 +233,43 @@ def prepare(lines: Sequence[Line]) -> None:
             "examples": examples,
             "yes": HEADS,
             "choices": reasons,
-            "layers": LAYERS,
-            "epochs": EPOCHS_ON if goes_on else EPOCHS,
-            "rate": RATE_ON if goes_on else RATE,
+            "layers": layers,
+            "epochs": epochs,
+            "rate": rate,
             "batch": BATCH,
             "seed": SEED,
             "chat": False,
             "ships": HELD_OUT if goes_on else WHOLE,
             "start": START if goes_on else "",
+            "keeps": keeps,
         },
         [text for line in lines for text in (as_read(line.sentence), line.told)],
     )
     note_data(FOLDER, data_digest((*DATA.glob("*.tsv"), *DATA.glob("*.jsonl"))))
 
 
+def becomes_smaller() -> bool:
+    """Whether what is gone on from has all the layers of a training anew."""
+    try:
+        with np.load(FOLDER / START / "weights.npz") as stored:
+            names = [name for name in stored.files if name.endswith(".last_norm.weight")]
+    except OSError:
+        return False
+    return len(names) == len(LAYERS)
+
+
 def shown_again(lines: Sequence[Line]) -> list[tuple[Line, int]]:
     """The sentences that a training which goes on is shown, and the fold of each."""
     rng = random.Random(SEED)
+    is_whole = becomes_smaller()
     shown: list[tuple[Line, int]] = []
     for line, fold in zip(lines, folds_of(lines), strict=True):
-        if not line.is_later:
-            shown += [(line, ALWAYS)] * int(rng.random() < SHARE_EARLIER)
-        elif fold == HELD_OUT:
+        if line.is_later and fold == HELD_OUT:
             shown.append((line, HELD_OUT))
+        elif is_whole:
+            shown.append((line, ALWAYS))
+        elif not line.is_later:
+            shown += [(line, ALWAYS)] * int(rng.random() < SHARE_EARLIER)
         else:
             shown += [(line, ALWAYS)] * TIMES_LATER
     return shown

@@ -1,6 +1,6 @@
 """Apply a fine-tuned sentence encoder, on one core, in milliseconds.
 
-A text becomes pieces, pieces become vectors, and twelve layers later there is a score for each of
+A text becomes pieces, pieces become vectors, and some layers later there is a score for each of
 the heads that it was trained with. The triage's second line and the verifier's are two such
 encoders (`resource/*/second_line.onnx`), fine-tuned from multilingual-e5-small by the commands
 `make triage-train` and `make verifier-train`; ONNX Runtime computes them. The files hold numbers
@@ -51,8 +51,8 @@ class EncoderError(MedbotError):
 
 @dataclass(frozen=True)
 class Context:
-    """What was computed of a context once: for each layer its keys, float32, shape (heads, size,
-    tokens), and its values, (heads, tokens, size)."""
+    """What was computed of a context once: for each layer its keys and its values, float32, shape
+    (1, heads, tokens, size)."""
 
     past: tuple[npt.NDArray[np.float32], ...]
 
@@ -206,7 +206,7 @@ def load(
                 f"{command}"
             )
         pieces = (directory / PIECES_FILE).read_text(encoding="utf-8")
-        outputs = len(about["yes"]) + len(about["choices"])
+        outputs = sum(len(about[group]) for group in ("yes", "choices", "intents"))
         with importlib.resources.as_file(directory / ONNX_FILE) as model:
             if digest(model, pieces) != about["sha256"]:
                 raise ValueError(

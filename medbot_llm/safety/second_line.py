@@ -23,7 +23,7 @@ from medbot_llm.safety.encoder import EncoderError
 from medbot_llm.safety.encoder import SentenceEncoder
 from medbot_llm.safety.encoder import load
 
-FORMAT = 4
+FORMAT = 5
 COMMAND = "make triage-train"
 LARGEST_LOGIT = 12.0
 HEADS = ("emergency", "help")
@@ -48,6 +48,8 @@ class Judgement:
         category: The likeliest category, given that one is needed.
         emergency_logit: Logit of `emergency`.
         help_logit: Logit of `help`.
+        intent: What is likeliest wanted (`dialogue/intents.py`); "" for no guess.
+        intent_share: Its probability among all that may be wanted, 0 to 1.
     """
 
     emergency: float
@@ -55,15 +57,18 @@ class Judgement:
     category: str
     emergency_logit: float
     help_logit: float
+    intent: str = ""
+    intent_share: float = 0.0
 
 
 class SecondLine:
     """Judges utterances. Nothing changes after it is made, so any thread may ask.
 
     Args:
-        encoder: Scores emergency, help and each category.
+        encoder: Scores emergency, help, each category and each intent.
         calibration: Factor and offset of both logits, shape (2, 2).
         categories: Their names.
+        intents: The same.
         about: Where the numbers come from, and under "fusion" how they are joined with the rules.
     """
 
@@ -72,11 +77,13 @@ class SecondLine:
         encoder: SentenceEncoder,
         calibration: npt.NDArray[np.float32],
         categories: tuple[str, ...],
+        intents: tuple[str, ...],
         about: dict[str, Any],
     ) -> None:
         self._encoder = encoder
         self._calibration = calibration
         self.categories = categories
+        self.intents = intents
         self.about = about
 
     @classmethod
@@ -92,7 +99,8 @@ class SecondLine:
             calibration = np.array(about["calibration"], np.float32)
             if calibration.shape != (2, 2) or about["yes"] != list(HEADS):
                 raise EncoderError(f"{source}: its heads are not those of the triage")
-            return cls(encoder, calibration, tuple(map(str, about["choices"])), about)
+            categories, intents = (tuple(map(str, about[one])) for one in ("choices", "intents"))
+            return cls(encoder, calibration, categories, intents, about)
         except EncoderError as error:
             raise SecondLineError(str(error)) from None
         except (ValueError, KeyError, TypeError) as error:
@@ -106,12 +114,17 @@ class SecondLine:
         scores = self._encoder.scores(text)
         logits = scores[:2] * self._calibration[:, 0] + self._calibration[:, 1]
         emergency, needed = (max(-LARGEST_LOGIT, min(LARGEST_LOGIT, float(x))) for x in logits)
+        categories, intents = np.split(scores[2:], [len(self.categories)])
+        shares = np.exp(intents - intents.max())
+        likeliest = int(shares.argmax())
         return Judgement(
             _probability(emergency),
             _probability(needed),
-            self.categories[int(scores[2:].argmax())],
+            self.categories[int(categories.argmax())],
             emergency,
             needed,
+            self.intents[likeliest],
+            float(shares[likeliest] / shares.sum()),
         )
 
 

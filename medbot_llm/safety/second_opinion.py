@@ -33,7 +33,7 @@ from medbot_llm.safety.encoder import load
 from medbot_llm.safety.label_facts import LabelFacts
 from medbot_llm.safety.label_facts import TaskFacts
 
-FORMAT = 1
+FORMAT = 2
 COMMAND = "make verifier-train"
 HEADS = ("unsafe",)
 FOODS_TOLD = 8

@@ -135,7 +135,7 @@ class SafetyTriage:
 
     def assess(self, text: str, about: Circumstances) -> TriageResult:
         """Tell whether a human is needed for what was said, how soon, and why."""
-        best = TriageResult()
+        best = result = TriageResult()
         windows = list(_windows(self._readable(text)))
         for index, window in enumerate(windows):
             evidence = self._evidence(self._rules.read(window), about)
@@ -143,7 +143,8 @@ class SafetyTriage:
             result = self._decided(window, evidence) if is_near_an_end else by_rules(evidence)
             if _comes_before(result.severity, result.category, best.severity, best.category):
                 best = result
-        return best
+        # What is wanted comes last in a long speech.
+        return replace(best, wants=result.wants, wants_share=result.wants_share)
 
     def _decided(self, window: str, evidence: Evidence) -> TriageResult:
         if self._second_line is None or self._fusion is None or not _says_enough(window):
@@ -155,7 +156,11 @@ class SafetyTriage:
         except Exception:  # whatever the model's library raises, what the rules found stands
             logger.exception("the triage's second line failed; the rules decide alone")
             return by_rules(evidence)
-        result = self._fusion.decide(evidence, opinion)
+        result = replace(
+            self._fusion.decide(evidence, opinion),
+            wants=opinion.intent,
+            wants_share=opinion.intent_share,
+        )
         is_alone = result.severity is Severity.EMERGENCY and evidence.severity is None
         if is_alone and opinion.emergency < SURE_OF_A_FRAGMENT and _is_fragment(window):
             # "I'll come out": a nurse looks, and nobody runs.
