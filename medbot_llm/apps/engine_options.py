@@ -74,5 +74,5 @@ def _say_the_facts(messages: Sequence[ChatMessage]) -> str:
         return facts["facts"]
     is_chinese = re.search(r"[\u4e00-\u9fff]", asked) is not None
     if is_chinese:
-        return "這個問題請問護理師或藥師。"
-    return "Please ask the nurse or pharmacist about that."
+        return "抱歉，這個我沒辦法回答，請問護理師或藥師。"
+    return "Sorry, I can't answer that; please ask the nurse or pharmacist."

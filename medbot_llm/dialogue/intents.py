@@ -1,8 +1,9 @@
 """What a person wants, told from the words by rules.
 
-The policy plans by it: which facts answer, what must be said, whether a model may word it. What
-no rule knows is OTHER, and goes the ordinary way. The patterns are data
-(`resource/intents.yaml`).
+The policy plans by it: which facts answer, what must be said, whether a model may word it. The
+patterns are data (`resource/intents.yaml`). Where no rule knows, the learned model that triages an
+utterance has a guess (`guessed`), trained on `data/intents/`; where it is not sure, it is OTHER,
+and goes the ordinary way.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Intent(StringEnum):
     STORED_WRONG = "stored_wrong"
     UNSURE_TAKEN = "unsure_taken"
     MISSED_DOSE = "missed_dose"
+    NEXT_DOSE = "next_dose"
     DOUBLE_DOSE = "double_dose"
     OTHER_PATIENT = "other_patient"
     STOP_MEDICINE = "stop_medicine"
@@ -91,6 +93,20 @@ ABOUT_ONE_MEDICINE = frozenset(
     }
 )
 """Questions that are about the medicine named in them, not about two things together."""
+
+
+SURE_TO_INFORM, SURE = 0.5, 0.7
+"""From which probability on a guess is taken for a question that facts answer, and for all else."""
+INFORMED = ABOUT_ONE_MEDICINE | {
+    Intent.WHAT_IS_IT,
+    Intent.WITH_FOOD,
+    Intent.ALCOHOL,
+    Intent.PREGNANCY,
+    Intent.BREASTFEEDING,
+    Intent.MISSED_DOSE,
+    Intent.NEXT_DOSE,
+}
+"""Questions that facts and rules answer: a wrong guess tells something true beside the point."""
 
 
 class Answer(StringEnum):
@@ -191,6 +207,21 @@ class Intents:
             if any(p.search(said) for p in patterns):
                 return name
         return Answer.NEITHER
+
+
+def guessed(name: str, share: float, *, without: Set[Intent] = frozenset()) -> Intent:
+    """What the learned model takes to be wanted; OTHER where it is not sure enough.
+
+    Args:
+        name: An intent; "" for no guess.
+        share: Its probability, 0 to 1.
+        without: Intents that it can't be.
+    """
+    if name not in Intent.values():
+        return Intent.OTHER
+    intent = Intent(name)
+    least = SURE_TO_INFORM if intent in INFORMED else SURE
+    return intent if share >= least and intent not in without else Intent.OTHER
 
 
 def _rule(entry: dict[str, Any], where: str) -> _Rule:

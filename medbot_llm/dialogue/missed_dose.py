@@ -35,18 +35,18 @@ _HOW_OFTEN_AFTER = re.compile(r"^(?:要|就|才)?(?:吃|服|打|用|1次|1回|1�
 _CLOCK = re.compile(
     r"(明天早上|明早|明天|昨天晚上|昨晚|昨夜|昨天早上|昨天|今天早上|今早|今天下午|今天晚上|早上|清晨|上午|中午|下午|傍晚|晚上|今晚|"
     r"夜里|半夜|凌晨|tonight|this morning)?\s*"
-    r"(\d{1,2})(?:(?::|点)(\d{2}|半)(?:分)?)?\s*(a\.?m\.?|p\.?m\.?|o'clock|点)?"
+    r"(\d{1,2})(?:(?::|点)(\d{2}|半)(?:分)?)?\s*(a\.?m\.?|p\.?m\.?|o'?clock|点)?"
     r"(\s*(?:in the |this |at |last |tomorrow |yesterday )?(?:morning|afternoon|evening|night|"
     r"tonight))?"
 )
 _NOW_BEFORE = re.compile(
-    r"(?:现在|目前|这会儿|拖到|等到|直到|\bnow|it is|it's)"
+    r"(?:现在|目前|这会儿|拖到|等到|直到|\bnow|\bit is|\bit'?s)"
     r"(?:\s|,|都|才|是|已经|快要?|大约|大概|差不多|约|隔天|第二天|already|nearly|almost|gone|about|only|just|at)*$"
 )
 _NOW_AFTER = re.compile(r"^(?:了)?(?:才(?=想|记|发现|醒|知|看|注意|起来)|\s*now\b|\s*already\b)")
 """A clock time is the present one where "now" stands before it, or 才 or "now" behind it."""
 _MISSED = re.compile(
-    r"忘|漏|没吃|没有吃|没打|没服|那(?:颗|粒|片|次|顿|餐|包|针)|该吃|应该|本来|原本|平常|平时|通常|的(?:药|我)|"
+    r"忘|漏|落下|没吃|没有吃|没打|没服|那(?:颗|粒|片|次|顿|餐|包|针)|该吃|应该|本来|原本|平常|平时|通常|的(?:药|我)|"
     r"\b(?:forgot\w*|miss\w*|meant|supposed|usually|normally|always|should|due|skipped|slipped|didn't)\b"
 )
 """Near the clock time of a dose that was missed."""
@@ -56,10 +56,10 @@ _WORDS = {
     for number, word in enumerate((*_HOURS_IN_WORDS, "ten", "eleven", "twelve"), 1)
 }
 _NUMBER_WORD = re.compile(
-    r"\b(?:" + "|".join([*list(_WORDS)[1:], r"one(?= (?:o'clock|hour|in the|am|pm))"]) + r")\b"
+    r"\b(?:" + "|".join([*list(_WORDS)[1:], r"one(?= (?:o'?clock|hour|in the|am|pm))"]) + r")\b"
 )
 _COUPLE_OF = re.compile(r"\ba couple of (?=hours|hrs)|\ban? (?=hour)")
-_HALF_PAST = re.compile(r"\bhalf past (\d{1,2})\b")
+_PAST_OR_TO = re.compile(r"\b(?:an? )?(half|quarter) (past|to) (\d{1,2})\b")
 _ONE_OCLOCK = re.compile(r"(?<=[午上晨晚夜])一(?=点)")
 _NAMED_TIMES = (
     (re.compile(r"\b(?:at )?(?:noon|midday)\b"), "12 pm"),
@@ -131,7 +131,16 @@ def _in_digits(text: str) -> str:
         said = pattern.sub(time, said)
     said = _COUPLE_OF.sub(lambda m: "2 " if "couple" in m[0] else "1 ", said)
     said = _NUMBER_WORD.sub(lambda m: _WORDS[m[0]], said)
-    return _ONE_OCLOCK.sub("1", _HALF_PAST.sub(r"\1:30", said))
+    return _ONE_OCLOCK.sub("1", _PAST_OR_TO.sub(_clock_time, said))
+
+
+def _clock_time(told: re.Match[str]) -> str:
+    """ "Quarter to ten" in digits."""
+    minutes = 30 if told[1] == "half" else 15
+    hour = int(told[3])
+    if told[2] == "past":
+        return f"{hour}:{minutes}"
+    return f"{(hour - 1) or 12}:{60 - minutes}"
 
 
 def _hours_left(said: str, interval: float | None, now: datetime | None) -> float | None:

@@ -78,6 +78,7 @@ ANSWERS: Mapping[str, Slots] = {
     "never_double": slots("take", is_list=True),
     "unsure_ask": slots(STAFF, is_list=True),
     "missed_ask": slots(is_list=True),
+    "next_as_usual": slots(is_list=True),
     "double_no": slots(STAFF, is_list=True),
     "stop_no": slots(STAFF, is_list=True),
     "change_no": slots(STAFF, is_list=True),

@@ -38,11 +38,13 @@ from medbot_llm.dialogue.intents import ABOUT_ONE_MEDICINE
 from medbot_llm.dialogue.intents import Answer
 from medbot_llm.dialogue.intents import Intent
 from medbot_llm.dialogue.intents import Intents
+from medbot_llm.dialogue.intents import guessed
 from medbot_llm.dialogue.missed_dose import in_words
 from medbot_llm.dialogue.missed_dose import read_missed_dose
 from medbot_llm.dialogue.phrases import Phrases
 from medbot_llm.dialogue.utterances import is_no_words
 from medbot_llm.dialogue.utterances import quoted
+from medbot_llm.dialogue.utterances import takes_back
 from medbot_llm.dialogue.utterances import tells_number
 from medbot_llm.dialogue.utterances import wanted_after
 from medbot_llm.domain import CompartmentState
@@ -159,6 +161,8 @@ _STORAGE = re.compile(
     re.IGNORECASE,
 )
 """A label that says how the medicine is kept."""
+NAME_ANOTHER = frozenset({Intent.ALSO_TAKING, Intent.TOGETHER})
+"""What tells or asks of another medicine names it."""
 MAY_TELL = frozenset({Intent.OTHER, Intent.TOGETHER, Intent.WITH_FOOD, Intent.STORAGE})
 """Questions in which it may be told that something else is taken already."""
 
@@ -454,6 +458,18 @@ class Policy:
         self._last = plan if plan.kind is not ReplyKind.CLARIFICATION else self._last
         return self._saying_back(plan, utterance)
 
+    def without_plan(self, language: Language, triage: TriageResult) -> Plan:
+        """What is said when no plan could be made: whom to ask, and whoever is needed is called."""
+        self.language = language
+        call = None
+        if triage.severity is not None:
+            call = Call(triage.severity, triage.category, triage.reason)
+        if triage.severity is Severity.EMERGENCY:
+            return self._planned((), ReplyKind.EMERGENCY, call)
+        is_locked = self.task is not None and not self.may_disclose
+        key = "model_unavailable_locked" if is_locked else "model_unavailable"
+        return self._planned(self._say(key), ReplyKind.FALLBACK, call)
+
     def foresee(self, utterance: Utterance, language: Language, triage: TriageResult) -> Plan:
         """What `on_utterance` would plan; nothing is changed by it."""
         trial = copy(self)
@@ -508,7 +524,7 @@ class Policy:
         if self.stage is Stage.LEAVE:
             return self._planned(self._say("farewell"), ReplyKind.FAREWELL, call)
         heard = self.advisor.heard(text, task, self.language)
-        intent = self._intent(text, heard)
+        intent = self._intent(text, heard, triage)
         if self._pending is not None and self.stage is Stage.CONFIRM:
             plan = self._answer_to_say_back(text, intent, heard, call)
             if plan is not None:
@@ -559,23 +575,31 @@ class Policy:
             return self._planned(self._say("held"), ReplyKind.CLARIFICATION, call)
         if task is None:
             return self._answer_without_task(intent, call)
+        if intent is Intent.NEXT_DOSE:
+            return self._next_dose(task, heard.delivered or task.medications, call)
         plan = self._answer_open(task, intent, text, heard, call)
         return self._with_other_questions(plan, task, intent, text, heard)
 
-    def _intent(self, text: str, heard: Heard) -> Intent:
+    def _intent(self, text: str, heard: Heard, triage: TriageResult) -> Intent:
         """What is wanted; of a question that only goes on, what the one before wanted."""
         names_allergen = bool(self.advisor.names_allergy(text, self.language))
+        # Who one is asks nothing once it is confirmed.
+        never: set[Intent] = {Intent.IDENTITY_CLAIM} if self.may_disclose else set()
         intent = self.intents.of(
-            text,
-            names_other=bool(heard.others),
-            names_allergen=names_allergen,
-            # Who one is asks nothing once it is confirmed.
-            without={Intent.IDENTITY_CLAIM} if self.may_disclose else frozenset(),
+            text, names_other=bool(heard.others), names_allergen=names_allergen, without=never
         )
         if heard.others and intent in MAY_TELL and self.intents.tells_of_taking(text):
             intent = Intent.ALSO_TAKING
-        self._topic = wanted_after(self._topic, intent, text, names_other=bool(heard.others))
-        return self._topic
+        intent = wanted_after(self._topic, intent, text, names_other=bool(heard.others))
+        # Before the scan little else is answered, and what is to be confirmed needs plain words.
+        if intent is Intent.OTHER and self.may_disclose and self.stage is not Stage.CONFIRM:
+            if not heard.others:
+                never |= NAME_ANOTHER
+            if not names_allergen:
+                never |= {Intent.ALLERGY_SAID}
+            intent = guessed(triage.wants, triage.wants_share, without=never)
+        self._topic = intent
+        return intent
 
     def _with_other_questions(
         self, plan: Plan, task: DeliveryTask, intent: Intent, text: str, heard: Heard
@@ -752,6 +776,21 @@ class Policy:
         words = self._missed_words(key, medication, left=_hours(missed.left_h, self.language))
         return self._planned(words, ReplyKind.ANSWER, call)
 
+    def _next_dose(
+        self, task: DeliveryTask, medications: Sequence[Medication], call: Call | None
+    ) -> Plan:
+        """Answer whether the next dose moves, where one was late."""
+        words = tuple(self.phrases.labels(task, self.language, self.terms, medications))
+        if all(self._keeps_its_times(medication) for medication in medications):
+            words = (*self._say("next_as_usual"), *words)
+        return self._planned((*words, *self._say("unsure_ask")), ReplyKind.ANSWER, call)
+
+    def _keeps_its_times(self, medication: Medication) -> bool:
+        """Whether a medicine is used at the same times each day, however late one dose was."""
+        schedule = read_schedule(medication.frequency, medication.instructions)
+        _, is_arithmetic = self.advisor.missed_dose_rule(medication, self.language)
+        return schedule.times_low >= 1 and not schedule.as_needed and is_arithmetic
+
     def _missed_words(
         self, key: str, medication: Medication | None, rule: str = "", **values: str
     ) -> tuple[str, ...]:
@@ -874,7 +913,7 @@ class Policy:
             # "Yes, and aspirin too": one is settled, the other said back in its turn.
             self.stage, self._pending = pending.before, None
             return self._statement(intent, text, heard, call or pending.call)
-        if answer is Answer.YES:
+        if answer is Answer.YES or self._names_again(text, heard, pending):
             return self._confirmed(pending)
         if intent in (Intent.EMERGENCY_NUMBER, Intent.CALL_STAFF):
             # Help is told of at once; what was said back still waits.
@@ -902,6 +941,16 @@ class Policy:
         self.stage = Stage.HELD if pending.conflict is not None else pending.before
         self._pending = None
         return None
+
+    def _names_again(self, text: str, heard: Heard, pending: _Pending) -> bool:
+        """Whether the answer is what was said back, without a yes: "hm, Viagra, about eleven"."""
+        if not pending.what or takes_back(text):
+            return False
+        return pending.what in (
+            _listed(heard.others, self.language),
+            self.advisor.names_allergy(text, self.language),
+            self.advisor.names_condition(text, self.language),
+        )
 
     def _confirmed(self, pending: _Pending) -> Plan:
         self._pending = None

@@ -391,7 +391,12 @@ class DialogueSession:
 
     def _on_utterance(self, utterance: Utterance, result: TriageResult, *, sent: bool) -> None:
         language = self._language_of(utterance)
-        plan = self._policy.on_utterance(utterance, language, result)
+        try:
+            plan = self._policy.on_utterance(utterance, language, result)
+        except Exception as error:  # speech must be answered even if the policy fails
+            logger.exception("the policy failed")
+            self._statistics.note_error(f"policy: {type(error).__name__}: {error}")
+            plan = self._policy.without_plan(language, result)
         if self._policy.task is None or self._policy.may_disclose:
             self._remember(self._history, utterance, language)
         self._say(plan, utterance, sent=sent)

@@ -33,6 +33,11 @@ _NUMBER = re.compile(
     r"\w+teen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred)\b"
 )
 
+_TAKES_BACK = re.compile(
+    r"不|没|未|别|错|但|可是|吗|[?？]|\b(?:no|not|never|nor|but|wrong|without|isn't|wasn't|actually)\b|"
+    r"n't\b"
+)
+
 _GOES_ON = re.compile(
     r"^(?:那|那么|可是|还有|或者|如果|要是)|呢[?？。]?$|"
     r"^(?:and|or|but|so|what about|how about|what if|suppose|say|even if)\b"
@@ -68,6 +73,11 @@ def is_no_words(text: str, language: Language) -> bool:
 def tells_number(text: str) -> bool:
     """Whether a number is said in it."""
     return bool(_NUMBER.search(with_digits(canonical(text))))
+
+
+def takes_back(text: str) -> bool:
+    """Whether a word of it denies, doubts or asks."""
+    return bool(_TAKES_BACK.search(canonical(text)))
 
 
 def quoted(text: str) -> str:

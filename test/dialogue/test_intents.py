@@ -10,6 +10,7 @@ from medbot_llm.dialogue.intents import Answer
 from medbot_llm.dialogue.intents import Intent
 from medbot_llm.dialogue.intents import Intents
 from medbot_llm.dialogue.intents import IntentsError
+from medbot_llm.dialogue.intents import guessed
 
 INTENTS = Intents()
 
@@ -19,6 +20,12 @@ CASES = {
         "昨晚漏打一次胰島素",
         "I missed my dose",
         "忘了吃怎么办",
+    ],
+    Intent.NEXT_DOSE: [
+        "那晚上八点的还照常吗",
+        "下一次要往後延嗎",
+        "and then tonights still at eight?",
+        "do I move the next one as well",
     ],
     Intent.DOUBLE_DOSE: ["可以一次吃兩顆嗎", "can I take a double dose", "我能不能多吃一颗"],
     Intent.STOP_MEDICINE: ["可以停藥嗎", "when can I stop taking this", "感觉好了可以不吃吗"],
@@ -169,3 +176,21 @@ def test_wrong_patterns_are_named(tmp_path: Path, content: str, named: str) -> N
     file.write_text(content, encoding="utf-8")
     with pytest.raises(IntentsError, match=named):
         Intents(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "without", "intent"),
+    [
+        ("when", 0.6, set(), Intent.WHEN),
+        ("when", 0.4, set(), Intent.OTHER),
+        ("call_staff", 0.6, set(), Intent.OTHER),
+        ("call_staff", 0.8, set(), Intent.CALL_STAFF),
+        ("together", 0.99, {Intent.TOGETHER}, Intent.OTHER),
+        ("", 0.0, set(), Intent.OTHER),
+        ("of an encoder to come", 1.0, set(), Intent.OTHER),
+    ],
+)
+def test_a_guess_counts_where_it_is_sure_enough(
+    name: str, share: float, without: set[Intent], intent: Intent
+) -> None:
+    assert guessed(name, share, without=without) is intent

@@ -590,3 +590,65 @@ def test_a_scan_after_a_visitor_spoke_opens_for_the_patient() -> None:
     say_to(policy, Utterance("What is it for?", role=SpeakerRole.VISITOR), EN)
     policy.on_scan(WRISTBAND)
     assert policy.may_disclose
+
+
+# --- the next dose, guesses of the learned model ------------------------------------------------
+
+IBUPROFEN_IF_NEEDED = Medication(
+    name="Ibuprofen 400 mg tablet", dose="1 tablet", route="oral", frequency="TID PRN"
+)
+
+
+@pytest.mark.parametrize(
+    ("language", "said", "told"),
+    [
+        (EN, "so is tonight's still at eight?", "stays at its usual time"),
+        (ZH_HANT, "那下一次要往後延嗎", "照原來的時間"),
+        (ZH_HANS, "那下次还照原来的时间吗", "照原来的时间"),
+    ],
+)
+def test_a_late_dose_does_not_move_the_next(language: Language, said: str, told: str) -> None:
+    plan = ask(opened(), said, language)
+    assert told in words(plan)
+    assert not plan.use_model
+
+
+def test_what_is_taken_if_needed_has_no_usual_time() -> None:
+    plan = ask(opened(IBUPROFEN_IF_NEEDED), "so is the next one still at eight?")
+    assert "usual time" not in words(plan)
+    assert "Ibuprofen" in words(plan)
+
+
+def test_of_what_no_rule_knows_the_learned_model_tells_what_is_asked() -> None:
+    said = "is that a brekkie sort of thing"
+    guess = {"wants": "with_food", "wants_share": 0.9}
+    assert "after breakfast" not in words(ask(opened(), said, **{**guess, "wants_share": 0.2}))
+    assert "after breakfast" in words(ask(opened(), said, **guess)).lower()
+
+
+def test_what_a_rule_knows_is_not_guessed() -> None:
+    plan = ask(opened(), "Can I take two at once?", wants="when", wants_share=0.99)
+    assert "Never take two" in words(plan) or "never take two" in words(plan)
+
+
+def test_a_guess_opens_nothing_before_the_scan() -> None:
+    policy = new_policy()
+    policy.on_task(delivery(AMLODIPINE))
+    plan = ask(policy, "is that a brekkie sort of thing", wants="with_food", wants_share=0.99)
+    assert "breakfast" not in words(plan)
+    assert not plan.use_model
+
+
+@pytest.mark.parametrize(
+    ("answer", "stage"),
+    [
+        ("hm penicillin, when I was a child", Stage.HELD),
+        ("I never said penicillin", Stage.CONFIRM),
+    ],
+)
+def test_who_names_it_again_has_confirmed_it(answer: str, stage: Stage) -> None:
+    policy = opened(AMOXICILLIN)
+    ask(policy, "I am allergic to penicillin")
+    assert policy.stage is Stage.CONFIRM
+    ask(policy, answer)
+    assert policy.stage is stage

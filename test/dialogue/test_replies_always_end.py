@@ -16,6 +16,7 @@ from dialogue_test_kit import resources
 from dialogue_test_kit import robot_with
 from dialogue_test_kit import say
 
+from medbot_llm.dialogue.advice import Advisor
 from medbot_llm.domain import ChatMessage
 from medbot_llm.domain import Language
 from medbot_llm.domain import ReplyChunk
@@ -115,6 +116,20 @@ def test_a_reply_that_the_model_cannot_give_ends_in_prepared_words(
             assert_falls_back(reply, said_before)
         assert robot.session.figures().last_error
         assert robot.session.figures().replies[FALLBACK] == 2
+
+
+def test_speech_that_no_plan_can_be_made_for_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("next_as_usual")
+
+    monkeypatch.setattr(Advisor, "heard", broken)
+    with robot_with(Script(default=REPLY)) as robot:
+        reply = robot.ask("is the next one still at eight?")
+        assert [chunk.text for chunk in reply] == fallback_words()
+        assert {chunk.kind for chunk in reply} == {FALLBACK}
+        assert "KeyError" in robot.session.figures().last_error
+        monkeypatch.undo()
+        assert [chunk.text for chunk in robot.ask("tell me something")] == SENTENCES
 
 
 def test_a_model_that_works_again_is_used_again() -> None:
