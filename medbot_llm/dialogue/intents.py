@@ -96,7 +96,7 @@ ABOUT_ONE_MEDICINE = frozenset(
 
 
 SURE_TO_INFORM, SURE = 0.5, 0.7
-"""From which probability on a guess is taken for a question that facts answer, and for all else."""
+"""From which probability on a guess counts, for a question that facts answer and for all else."""
 INFORMED = ABOUT_ONE_MEDICINE | {
     Intent.WHAT_IS_IT,
     Intent.WITH_FOOD,

@@ -459,7 +459,7 @@ class Policy:
         return self._saying_back(plan, utterance)
 
     def without_plan(self, language: Language, triage: TriageResult) -> Plan:
-        """What is said when no plan could be made: whom to ask, and whoever is needed is called."""
+        """What is said where no plan could be made: whom to ask. Who is needed is called."""
         self.language = language
         call = None
         if triage.severity is not None:

@@ -620,10 +620,10 @@ def test_what_is_taken_if_needed_has_no_usual_time() -> None:
 
 
 def test_of_what_no_rule_knows_the_learned_model_tells_what_is_asked() -> None:
-    said = "is that a brekkie sort of thing"
+    said = "do I have toast first"
     guess = {"wants": "with_food", "wants_share": 0.9}
-    assert "after breakfast" not in words(ask(opened(), said, **{**guess, "wants_share": 0.2}))
-    assert "after breakfast" in words(ask(opened(), said, **guess)).lower()
+    assert ask(opened(), said, **{**guess, "wants_share": 0.2}).facts == ()
+    assert "after breakfast" in "".join(ask(opened(), said, **guess).facts)
 
 
 def test_what_a_rule_knows_is_not_guessed() -> None:
@@ -634,7 +634,7 @@ def test_what_a_rule_knows_is_not_guessed() -> None:
 def test_a_guess_opens_nothing_before_the_scan() -> None:
     policy = new_policy()
     policy.on_task(delivery(AMLODIPINE))
-    plan = ask(policy, "is that a brekkie sort of thing", wants="with_food", wants_share=0.99)
+    plan = ask(policy, "do I have toast first", wants="with_food", wants_share=0.99)
     assert "breakfast" not in words(plan)
     assert not plan.use_model
 
@@ -642,13 +642,13 @@ def test_a_guess_opens_nothing_before_the_scan() -> None:
 @pytest.mark.parametrize(
     ("answer", "stage"),
     [
-        ("hm penicillin, when I was a child", Stage.HELD),
-        ("I never said penicillin", Stage.CONFIRM),
+        ("hm Viagra, about eleven", Stage.HELD),
+        ("I never said Viagra", Stage.CONFIRM),
     ],
 )
 def test_who_names_it_again_has_confirmed_it(answer: str, stage: Stage) -> None:
-    policy = opened(AMOXICILLIN)
-    ask(policy, "I am allergic to penicillin")
+    policy = opened(NITRATE)
+    ask(policy, "I took Viagra last night")
     assert policy.stage is Stage.CONFIRM
     ask(policy, answer)
     assert policy.stage is stage
