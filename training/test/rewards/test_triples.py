@@ -13,8 +13,8 @@ from medbot_training.rewards.parts import RuleSettings
 from medbot_training.rewards.rules import Rules
 
 BARS = {"triples": 0.97, "triples_held_out": 0.91, "triples_unseen": 0.83}
-"""Share that must be in order. With the verifier of six layers 82/82, 35/36 and 22/24 were; that of
-three blocks a few more correct sentences of first aid."""
+"""Share that must be in order. With the verifier of six layers 82/82, 35/36 and 22/24 were; that
+of three blocks a few more correct sentences of first aid."""
 
 
 @pytest.mark.parametrize("name", BARS)
