@@ -106,17 +106,6 @@ class _Attention(torch.autograd.Function):
         )
 
 
-class _Plain(nn.Module):
-    """A product as it is."""
-
-    def __init__(self, linear: nn.Linear, _: Any) -> None:
-        super().__init__()
-        self.linear = linear
-
-    def forward(self, x: Any) -> Any:
-        return self.linear(x)
-
-
 class _Smoothed(nn.Module):
     """A product whose columns trade some of their size with what is multiplied by them.
 
@@ -147,21 +136,23 @@ class Inference(nn.Module):
 
     Args:
         encoder: Is taken apart.
-        largest: The largest activations of its products, from `largest_inputs`.
-        is_precise: They need not be evened out.
+        largest: The largest activations of its products, from `largest_inputs`, by which they are
+            evened out; None: they are not.
         probe: Reads further scores from its layers (`encoder_probe.py`).
     """
 
     def __init__(
         self,
         encoder: Encoder,
-        largest: Mapping[str, Any],
-        is_precise: bool,
+        largest: Mapping[str, Any] | None,
         probe: nn.Linear | None = None,
     ) -> None:
         super().__init__()
         self.probe = probe
-        product = _Plain if is_precise else _Smoothed
+
+        def product(linear: nn.Linear, name: str) -> nn.Module:
+            return linear if largest is None else _Smoothed(linear, largest[name])
+
         self.encoder = encoder
         self.words = _Rows(encoder.words.weight.detach())
         self.projections = nn.ModuleList()
@@ -169,10 +160,10 @@ class Inference(nn.Module):
             # One product instead of three, and what it multiplies is rounded once.
             whole = _side_by_side(layer.queries, layer.keys, layer.values)
             name = f"layers.{number}"
-            self.projections.append(product(whole, largest[f"{name}.queries"]))
+            self.projections.append(product(whole, f"{name}.queries"))
             for part in ("out", "up", "down"):
                 own = getattr(layer, part)
-                setattr(layer, part, product(own, largest[f"{name}.{part}"]))
+                setattr(layer, part, product(own, f"{name}.{part}"))
 
     def forward(self, ids: Any, kind: Any, *past: Any) -> tuple[Any, ...]:
         """ids: (1, n); kind: (1,), 1 for a context; past: for each layer its keys and its values,
@@ -243,7 +234,7 @@ def write_onnx(
         is_precise: Round in blocks; it takes the robot twice as long.
         probe: Reads further scores.
     """
-    largest = largest_inputs(encoder, batches)
+    largest = None if is_precise else largest_inputs(encoder, batches)
     inputs = [torch.ones((1, 7), dtype=torch.int64), torch.zeros(1, dtype=torch.int64)]
     axes: dict[str, dict[int, str]] = {"ids": {1: "n"}}
     for number in range(len(encoder.layers)):
@@ -255,7 +246,7 @@ def write_onnx(
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole.onnx"
         torch.onnx.export(
-            Inference(encoder, largest, is_precise, probe).eval(),
+            Inference(encoder, largest, probe).eval(),
             tuple(inputs),
             str(whole),
             input_names=["ids", "kind", *pasts],
