@@ -23,6 +23,7 @@ from voice_test_kit import kokoro_folder
 from voice_test_kit import kokoro_voice
 from voice_test_kit import level_dbfs
 from voice_test_kit import need_voice_packages
+from voice_test_kit import share_understood
 from voice_test_kit import silences_s
 from voice_test_kit import sounds_like
 
@@ -88,17 +89,16 @@ def model_copy(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("text", "language", "key_words"),
+    ("text", "language"),
     [
-        ("您好，請先掃描您的手環，讓我確認身分。", HANT, ["掃描", "手環", "確認"]),
-        ("這顆藥每天早上飯後吃一顆，配溫開水。", HANT, ["早上", "飯後", "開水"]),
-        ("我马上请护理师过来。", HANS, ["马上", "护理"]),
+        ("您好，請先掃描您的手環，讓我確認身分。", HANT),
+        ("這顆藥每天早上飯後吃一顆，配溫開水。", HANT),
+        ("我马上请护理师过来。", HANS),
     ],
 )
-def test_chinese_is_understood(voice, text, language, key_words):
-    said = sounds_like(heard(voice.synthesize(text, language), language))
-    for word in key_words:
-        assert sounds_like(word) in said, said
+def test_chinese_is_understood(voice, text, language):
+    said = heard(voice.synthesize(text, language), language)
+    assert share_understood(said, text) >= 0.8, said
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
 
@@ -65,6 +66,15 @@ def sounds_like(text: str) -> str:
     from pypinyin import lazy_pinyin
 
     return " ".join(lazy_pinyin(text))
+
+
+def share_understood(said: str, text: str) -> float:
+    """Share of a Chinese text's syllables that were heard, in their order, 0 to 1: which of them
+    Whisper mistakes differs with the processor's arithmetic.
+    """
+    wanted, found = (re.findall("[a-z]+", sounds_like(each)) for each in (text, said))
+    blocks = SequenceMatcher(None, wanted, found, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks) / len(wanted)
 
 
 def level_dbfs(sound: Sound) -> float:
