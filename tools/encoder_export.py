@@ -31,8 +31,6 @@ from encoder_fit import restored
 from encoder_probe import PROBED
 from onnxruntime.quantization import QuantType
 from onnxruntime.quantization import quantize_dynamic
-from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig
-from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from torch import nn
 from torch.nn import functional
 from torch.onnx.symbolic_helper import _optional_input_placeholder_tensor
@@ -45,17 +43,11 @@ from medbot_llm.safety.encoder import digest
 OPSET = 17
 UNKNOWN = 3
 """The piece of what has no piece; those before it are begin, padding and end."""
-BLOCK = 128
-"""So many weights, and activations, share a scale where it is to be precise. One scale for all the
-activations of a layer takes half the time; even when they are evened out it costs the triage a
-near-miss in a hundred."""
-INT8_ARITHMETIC = 4
-"""`accuracy_level` of MatMulNBits: products of eight bits and eight."""
 SHOWN = 1024
 """So many texts show how large activations are."""
-TRADED, TINY = 0.75, 1e-4
-"""What part of an activation's size its column takes over: of 0.35 to 0.9 the triage's scores
-moved least at 0.65 to 0.8, by 0.07 on average; at 0.5 by 0.18."""
+TRADED, TINY = 0.5, 1e-4
+"""What part of an activation's size its column takes over: of 0.35 to 0.85 the triage's scores
+moved least at 0.5, by 0.05 on average."""
 SEVEN_BITS = True
 """Otherwise weights keep to seven bits: processors without VNNI add two products in sixteen, which
 eight times eight bits can overflow (ONNX Runtime, "Quantize ONNX models")."""
@@ -107,11 +99,13 @@ class _Attention(torch.autograd.Function):
 
 
 class _Smoothed(nn.Module):
-    """A product whose columns trade some of their size with what is multiplied by them.
+    """A product whose columns trade some of their size with what is multiplied by them, and whose
+    rows of activations are of one size.
 
     A few of BERT's activations are far larger than the rest. Rounded to eight bits with one scale
     for all, they leave the others hardly a bit. Divided by `scales`, by which the columns of the
-    matrix are multiplied, they are of one size (SmoothQuant, Xiao et al., 2023).
+    matrix are multiplied, they are of one size (SmoothQuant, Xiao et al., 2023); and divided by
+    the largest of each token, so are the tokens.
     """
 
     def __init__(self, linear: nn.Linear, largest: Any) -> None:
@@ -122,12 +116,14 @@ class _Smoothed(nn.Module):
             1 - TRADED
         )
         self.register_buffer("shares", 1 / scales)
-        self.linear = nn.Linear(linear.in_features, linear.out_features)
+        self.linear = nn.Linear(linear.in_features, linear.out_features, bias=False)
         self.linear.weight.data = weight * scales
-        self.linear.bias.data = linear.bias.detach()
+        self.bias = nn.Parameter(linear.bias.detach())
 
     def forward(self, x: Any) -> Any:
-        return self.linear(x * self.shares)
+        x = x * self.shares
+        largest = x.abs().amax(2, keepdim=True).clamp(min=TINY)
+        return self.linear(x / largest) * largest + self.bias
 
 
 class Inference(nn.Module):
@@ -137,21 +133,18 @@ class Inference(nn.Module):
     Args:
         encoder: Is taken apart.
         largest: The largest activations of its products, from `largest_inputs`, by which they are
-            evened out; None: they are not.
+            evened out.
         probe: Reads further scores from its layers (`encoder_probe.py`).
     """
 
     def __init__(
         self,
         encoder: Encoder,
-        largest: Mapping[str, Any] | None,
+        largest: Mapping[str, Any],
         probe: nn.Linear | None = None,
     ) -> None:
         super().__init__()
         self.probe = probe
-
-        def product(linear: nn.Linear, name: str) -> nn.Module:
-            return linear if largest is None else _Smoothed(linear, largest[name])
 
         self.encoder = encoder
         self.words = _Rows(encoder.words.weight.detach())
@@ -160,10 +153,10 @@ class Inference(nn.Module):
             # One product instead of three, and what it multiplies is rounded once.
             whole = _side_by_side(layer.queries, layer.keys, layer.values)
             name = f"layers.{number}"
-            self.projections.append(product(whole, f"{name}.queries"))
+            self.projections.append(_Smoothed(whole, largest[f"{name}.queries"]))
             for part in ("out", "up", "down"):
                 own = getattr(layer, part)
-                setattr(layer, part, product(own, f"{name}.{part}"))
+                setattr(layer, part, _Smoothed(own, largest[f"{name}.{part}"]))
 
     def forward(self, ids: Any, kind: Any, *past: Any) -> tuple[Any, ...]:
         """ids: (1, n); kind: (1,), 1 for a context; past: for each layer its keys and its values,
@@ -222,7 +215,6 @@ def write_onnx(
     encoder: Encoder,
     file: Path,
     batches: Iterable[Batch],
-    is_precise: bool,
     probe: nn.Linear | None = None,
 ) -> None:
     """Write the encoder; it takes less than a minute.
@@ -231,10 +223,9 @@ def write_onnx(
         encoder: Is taken apart.
         file: To be written.
         batches: Texts such as it will read, to see how large its activations are.
-        is_precise: Round in blocks; it takes the robot twice as long.
         probe: Reads further scores.
     """
-    largest = None if is_precise else largest_inputs(encoder, batches)
+    largest = largest_inputs(encoder, batches)
     inputs = [torch.ones((1, 7), dtype=torch.int64), torch.zeros(1, dtype=torch.int64)]
     axes: dict[str, dict[int, str]] = {"ids": {1: "n"}}
     for number in range(len(encoder.layers)):
@@ -255,28 +246,10 @@ def write_onnx(
             opset_version=OPSET,
             dynamo=False,
         )
-        if is_precise:
-            _round_in_blocks(whole, file)
-        else:
-            _round_in_rows(whole, file)
+        _round(whole, file)
 
 
-def _round_in_blocks(whole: Path, file: Path) -> None:
-    config = DefaultWeightOnlyQuantConfig(
-        block_size=BLOCK,
-        is_symmetric=True,
-        accuracy_level=INT8_ARITHMETIC,
-        bits=8,
-        op_types_to_quantize=("MatMul",),
-    )
-    quantizer = MatMulNBitsQuantizer(
-        onnx.load(whole), accuracy_level=INT8_ARITHMETIC, algo_config=config
-    )
-    quantizer.process()
-    onnx.save(quantizer.model.model, file)
-
-
-def _round_in_rows(whole: Path, file: Path) -> None:
+def _round(whole: Path, file: Path) -> None:
     # The heads stay as they are: small, and what they round is a score.
     heads = [node.name for node in onnx.load(whole).graph.node if node.op_type == "Gemm"]
     quantize_dynamic(
@@ -306,7 +279,6 @@ def read_held_out(folder: Path) -> Any:
 def write_files(
     folder: Path,
     output: Path,
-    is_precise: bool,
     probe: nn.Linear | None = None,
     intents: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -315,13 +287,12 @@ def write_files(
     Args:
         folder: The task's, trained.
         output: Where the robot's files are.
-        is_precise: Round in blocks; it takes the robot twice as long.
         probe: Reads from its layers what is wanted.
         intents: What may be.
     """
     task = Task.read(folder)
     unfinished = output / f"{ONNX_FILE}.tmp"
-    write_onnx(restored(folder), unfinished, shown(task, folder), is_precise, probe)
+    write_onnx(restored(folder), unfinished, shown(task, folder), probe)
     unfinished.replace(output / ONNX_FILE)
     tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     # "</s>" in a text must not become the end of it; canonical text has no such characters.

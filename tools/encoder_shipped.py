@@ -2,8 +2,8 @@
 
     python tools/encoder_shipped.py resource/triage .training/triage/start
 
-The ONNX file keeps its matrices in eight bits with a scale for each block, or row; what is lost by
-that is lost, and a training that goes on from it makes up for it.
+The ONNX file keeps its matrices in eight bits with a scale for each row; what is lost by that is
+lost, and a training that goes on from it makes up for it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,6 @@ OF_A_LAYER = ("projections", "out", "up", "down")
 PROJECTIONS = ("queries", "keys", "values")
 """The parts of a layer's projections, side by side."""
 TURNED = "_Transposed"
-
-ZERO = 128
-"""MatMulNBits keeps eight bits without a sign."""
 
 _PROJECTIONS = re.compile(r"^projections\.(\d+)\.")
 
@@ -71,19 +68,15 @@ def weights_of(model: Any) -> dict[str, Any]:
     weights["words.weight"] = arrays["words.numbers"] * arrays["words.scales"]
     layers = sum(name.endswith(".up.bias") for name in weights)
     names = [f"layers.{layer}.{part}" for layer in range(layers) for part in OF_A_LAYER]
-    products = [node for node in model.graph.node if node.op_type == "MatMulNBits"]
-    matrix_of = _in_blocks
-    if not products:
-        products = [node for node in model.graph.node if node.op_type == "MatMulInteger"]
-        matrix_of = _in_columns
+    products = [node for node in model.graph.node if node.op_type == "MatMulInteger"]
     if len(products) != len(names):
         raise ValueError(f"{len(products)} products in eight bits instead of {len(names)}")
     for name, node in zip(names, products, strict=True):
-        matrix = matrix_of(arrays, node)
+        matrix = _matrix(arrays, node)
         rows = len(weights[f"{name}.bias"])
         if len(matrix) != rows:
             raise ValueError(f"{name} has {len(matrix)} rows and {rows} offsets")
-        weights[f"{name}.weight"] = matrix * weights.pop(f"{name}.shares", 1.0)
+        weights[f"{name}.weight"] = matrix * weights.pop(f"{name}.shares")
     for layer, part in itertools.product(range(layers), ("weight", "bias")):
         whole = weights.pop(f"layers.{layer}.projections.{part}")
         for name, own in zip(PROJECTIONS, np.split(whole, len(PROJECTIONS)), strict=True):
@@ -91,14 +84,7 @@ def weights_of(model: Any) -> dict[str, Any]:
     return weights
 
 
-def _in_blocks(arrays: Mapping[str, Any], node: Any) -> Any:
-    """A matrix of which each row is in blocks with a scale of their own (rows, columns)."""
-    numbers, scales = (arrays[given] for given in node.input[1:3])
-    blocks = (numbers.astype(np.float32) - ZERO) * scales.reshape(*numbers.shape[:2], 1)
-    return blocks.reshape(len(blocks), -1)
-
-
-def _in_columns(arrays: Mapping[str, Any], node: Any) -> Any:
+def _matrix(arrays: Mapping[str, Any], node: Any) -> Any:
     """A matrix that lies on its side, with a scale for each row (rows, columns)."""
     numbers, zero = arrays[node.input[1]], arrays[node.input[3]]
     scale = arrays[node.input[1].removesuffix("_quantized") + "_scale"]

@@ -303,7 +303,7 @@ def finish(lines: Sequence[Line]) -> int:
         fusion = fused(lines, scores, np.array(folds_of(lines)))
     about = {
         "format": FORMAT,
-        **write_files(FOLDER, OUTPUT, is_precise=False),
+        **write_files(FOLDER, OUTPUT),
         "fusion": fusion,
         "lines": len(lines),
         "data_sha256": data_digest((*DATA.glob("*.tsv"), *DATA.glob("*.jsonl"))),

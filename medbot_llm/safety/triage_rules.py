@@ -38,6 +38,7 @@ from medbot_llm.domain import Severity
 from medbot_llm.domain import StringEnum
 from medbot_llm.safety.vital_signs import VitalSign
 from medbot_llm.safety.vital_signs import vital_signs
+from medbot_llm.text.gates import Gates
 from medbot_llm.text.normal import canonical
 
 CATEGORIES = (
@@ -160,11 +161,13 @@ class Rule:
 
 @dataclass(frozen=True)
 class Pattern:
-    """Parts that must all be found, and the concepts without which they can't be."""
+    """Parts that must all be found, and the concepts and the gates (`text/gates.py`) without which
+    they can't be."""
 
     is_chinese: bool
     parts: tuple[re.Pattern[str], ...]
     concepts: frozenset[str]
+    gates: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -351,6 +354,7 @@ class RuleBook:
         self._words: dict[str, dict[str, list[str]]] = {}
         self._written: dict[tuple[str, bool], list[str]] = {}
         self._patterns: dict[str, re.Pattern[str]] = {}
+        self.gates = Gates()
         self._read_words()
         self._contexts = {True: self._read_contexts("zh"), False: self._read_contexts("en")}
         self.slips: list[tuple[re.Pattern[str], str]] = self._read_slips()
@@ -517,13 +521,17 @@ class RuleBook:
             for match in _PLACEHOLDER.finditer(part)
             if not _OPTIONAL_AFTER.match(part, match.end()) and not _in_groups(part, match.start())
         }
+        compiled = tuple(
+            self._compiled(_tempered(part) if is_chinese else part, is_chinese, where)
+            for part in parts
+        )
+        # Where concepts tell it, nothing is gained by gates.
+        gated = (self.gates.add(part) for part in (() if concepts else compiled))
         return Pattern(
             is_chinese=is_chinese,
-            parts=tuple(
-                self._compiled(_tempered(part) if is_chinese else part, is_chinese, where)
-                for part in parts
-            ),
+            parts=compiled,
             concepts=frozenset(concepts),
+            gates=frozenset(number for number, is_gated in gated if is_gated),
         )
 
     def _read_vital_signs(self) -> dict[str, tuple[_Bound, ...]]:
@@ -601,13 +609,14 @@ class Reading:
         """What the rules find, the most urgent reading of each rule."""
         has_han = bool(_HAN.search(self.text))
         has_latin = bool(_LATIN.search(self.text))
+        opened, *_ = self._book.gates.opened_by(self.text)
         found = []
         for rule in self._book.rules:
             sign = None
             for pattern in rule.patterns:
                 if not (has_han if pattern.is_chinese else has_latin):
                     continue
-                if not pattern.concepts <= self.concepts:
+                if not (pattern.concepts <= self.concepts and pattern.gates <= opened):
                     continue
                 sign = _more_urgent(sign, self._sign(rule, pattern))
                 if sign is not None and sign.severity is rule.severity:

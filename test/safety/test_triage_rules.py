@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,10 @@ from medbot_llm.safety.second_line import Judgement
 from medbot_llm.safety.triage import SafetyTriage
 from medbot_llm.safety.triage_rules import CATEGORIES
 from medbot_llm.safety.triage_rules import RuleBook
+from medbot_llm.safety.triage_rules import Sign
 from medbot_llm.safety.triage_rules import TriageDataError
+from medbot_llm.safety.triage_rules import prepared
+from medbot_llm.text.normal import canonical
 
 EMERGENCY, NURSE = Severity.EMERGENCY, Severity.NURSE
 FUSION = Fusion(Head(0.0, {"model_emergency": 1.0}, 2.0), Head(0.0, {"model_help": 1.0}, 2.0))
@@ -297,6 +301,25 @@ def test_every_rule_has_reason_source_and_category() -> None:
 def test_there_is_an_emergency_rule_for_every_emergency() -> None:
     about = {rule.category for rule in RuleBook().rules if rule.severity is EMERGENCY}
     assert about == {line.split("|")[0] for line in EMERGENCIES}
+
+
+def found_at(sign: Sign) -> tuple[str, int, int, Severity | None]:
+    return sign.rule.id, sign.start, sign.end, sign.severity
+
+
+def test_gates_keep_no_sign_out() -> None:
+    book, ungated = RuleBook(), RuleBook()
+    ungated.rules = tuple(
+        replace(rule, patterns=tuple(replace(p, gates=frozenset()) for p in rule.patterns))
+        for rule in ungated.rules
+    )
+    found = 0
+    for line in EMERGENCIES + HARMLESS + [" ".join(EMERGENCIES)]:
+        text = prepared(canonical(line.split("|")[-1]))
+        signs = [found_at(sign) for sign in book.read(text).signs]
+        assert signs == [found_at(sign) for sign in ungated.read(text).signs]
+        found += len(signs)
+    assert found > len(EMERGENCIES)
 
 
 def test_many_threads_get_the_same_answer(triage: SafetyTriage) -> None:

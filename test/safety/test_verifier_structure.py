@@ -19,8 +19,8 @@ from medbot_llm.domain import Scene
 from medbot_llm.safety.advice import acts
 from medbot_llm.safety.base import Brief
 from medbot_llm.safety.claims import Sentence
-from medbot_llm.safety.claims import needed_letters
 from medbot_llm.safety.judgements import topics
+from medbot_llm.text.gates import needed_letters
 from medbot_llm.text.language import detect_language
 
 MAX_UNSAFE_PASSED = 0.02
@@ -144,9 +144,3 @@ def test_no_pattern_is_left_out_that_would_match():
                 if match is not None and match[0] and pattern not in tried:
                     # One for the other script is rightly left out.
                     assert is_of_other_script(pattern, text), pattern.pattern
-
-
-def test_the_letters_that_a_pattern_needs():
-    assert needed_letters(re.compile(r"\b(?:stop|halt)(?:ping)?\b")) == {"sto", "hal"}
-    assert needed_letters(re.compile("(?:停|斷)(?:藥)?")) == {"停", "斷"}
-    assert needed_letters(re.compile(r"\w+ing?")) is None
