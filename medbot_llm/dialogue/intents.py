@@ -95,8 +95,9 @@ ABOUT_ONE_MEDICINE = frozenset(
 """Questions that are about the medicine named in them, not about two things together."""
 
 
-SURE_TO_INFORM, SURE = 0.5, 0.7
-"""From which probability on a guess counts, for a question that facts answer and for all else."""
+SURE_TO_INFORM, SURE = 0.5, 0.75
+"""From which probability on a guess counts, for a question that facts answer and for all else: of
+lines held out 0.77 are right from 0.5 on, 0.85 from 0.7 and 0.93 from 0.9."""
 INFORMED = ABOUT_ONE_MEDICINE | {
     Intent.WHAT_IS_IT,
     Intent.WITH_FOOD,
