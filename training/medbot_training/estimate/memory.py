@@ -271,10 +271,7 @@ def _layer_bytes_a_token(recipe: Recipe, shape: Shape, size: float) -> float:
 def _logit_bytes(recipe: Recipe, shape: Shape, lengths: Lengths, gpu: bool) -> float:
     rows = batch_rows(recipe)
     if recipe.kind == "ppo":
-        whole = int(recipe.trainer.get("per_device_train_batch_size", 4))
-        # Judging the whole batch needs no way back, but all its logits.
-        rows = max(rows * _LOGIT_COPIES, whole * (_LOGIT_COPIES - 1))
-        return 4.0 * rows * row_tokens(recipe, lengths) * shape.vocabulary
+        return 4.0 * rows * _LOGIT_COPIES * row_tokens(recipe, lengths) * shape.vocabulary
     if recipe.kind == "reward":
         return 0.0
     tokens = min(TILE_TOKENS, rows * row_tokens(recipe, lengths))
