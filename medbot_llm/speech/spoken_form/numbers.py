@@ -36,10 +36,9 @@ _YEAR_BEFORE = re.compile(r"\b(?:in|since|year|until|from|during)[ ]$", re.IGNOR
 def decimal_comma(reader: Reader, found: re.Match[str]) -> int:
     """0,5 mg, as much of Europe writes it."""
     digits = f"0.{found[1]}"
-    words = reader.number(digits)
     if measured := unit_at(reader, found.end()):
         return say_quantity(reader, digits, None, *measured)
-    reader.say(words, Kind.NUMBER)
+    reader.say(reader.number(digits), Kind.NUMBER)
     return found.end()
 
 

@@ -72,6 +72,7 @@ class Reader:
             nothing.
         comma, to, gap: What stands between two parts in the language: a comma, "to", and what
             keeps two words apart.
+        minus: What is said of a number below zero.
     """
 
     def __init__(self, text: str, language: Language) -> None:
@@ -92,6 +93,7 @@ class Reader:
         self.comma = "，" if self.is_chinese else ", "
         self.to = "到" if self.is_chinese else " to "
         self.gap = "" if self.is_chinese else " "
+        self.minus = self.pick("負", "负", "minus ")
         self._out: list[str] = []
         self._is_pause_due = False
 
@@ -126,16 +128,12 @@ class Reader:
         return hant if self.is_taiwan else hans
 
     def number(self, digits: str, *, counts: bool = False) -> str:
-        """The words of a number, with the minus before it.
+        """The words of a number.
 
         Args:
             counts: Whether a measure word follows, before which a Chinese 2 is 兩.
         """
-        words = number_in_words(digits, self.language, counts=counts)
-        if self.is_negative:
-            self.minus_at = -1
-            return self.pick("負", "负", "minus ") + words
-        return words
+        return number_in_words(digits, self.language, counts=counts)
 
     @property
     def is_negative(self) -> bool:
@@ -163,6 +161,9 @@ class Reader:
         """Say words instead of what is written."""
         if not words:
             return
+        if self.is_negative:
+            self.minus_at = -1
+            words = self.minus + words
         if self._is_pause_due:
             self._make_pause(words)
         if self.is_chinese:

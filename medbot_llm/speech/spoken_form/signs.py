@@ -89,9 +89,8 @@ def comparison(reader: Reader, found: re.Match[str]) -> int | None:
 @rule(r"\^([-]?[0-9]{1,4})")
 def power(reader: Reader, found: re.Match[str]) -> int:
     """^9, ^-1."""
-    if found[1].startswith("-"):
-        reader.minus_at = reader.place
-    exponent = reader.number(found[1].lstrip("-"))
+    sign = reader.minus if found[1].startswith("-") else ""
+    exponent = sign + reader.number(found[1].lstrip("-"))
     reader.add(f"的{exponent}次方" if reader.is_chinese else f" to the power of {exponent}")
     reader.kind = Kind.QUANTITY
     return found.end()
