@@ -22,11 +22,11 @@ from medbot_llm.apps.json_lines import write_object
 from medbot_llm.apps.tasks import matching_scan
 from medbot_llm.apps.tasks import read_task
 from medbot_llm.apps.tasks import scan_source
-from medbot_llm.dialogue.policy import SOMETHING_SAID
 from medbot_llm.dialogue.resources import DialogueResources
 from medbot_llm.dialogue.resources import ResourceSettings
 from medbot_llm.dialogue.session import DialogueSession
 from medbot_llm.dialogue.session import Snapshot
+from medbot_llm.dialogue.utterances import SOMETHING_SAID
 from medbot_llm.domain import Alert
 from medbot_llm.domain import ChatMessage
 from medbot_llm.domain import DeliveryTask

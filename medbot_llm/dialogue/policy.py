@@ -19,7 +19,6 @@ silence leads from CONFIRM and QUESTIONS to where nothing can be disclosed.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from collections.abc import Sequence
 from copy import copy
@@ -34,14 +33,17 @@ from medbot_llm.dialogue.advice import Advisor
 from medbot_llm.dialogue.advice import Conflict
 from medbot_llm.dialogue.advice import Heard
 from medbot_llm.dialogue.advice import HoldFrom
+from medbot_llm.dialogue.answers import Answers
 from medbot_llm.dialogue.intents import ABOUT_ONE_MEDICINE
 from medbot_llm.dialogue.intents import Answer
 from medbot_llm.dialogue.intents import Intent
 from medbot_llm.dialogue.intents import Intents
 from medbot_llm.dialogue.intents import guessed
-from medbot_llm.dialogue.missed_dose import in_words
 from medbot_llm.dialogue.missed_dose import read_missed_dose
 from medbot_llm.dialogue.phrases import Phrases
+from medbot_llm.dialogue.plans import Call
+from medbot_llm.dialogue.plans import Plan
+from medbot_llm.dialogue.utterances import SOMETHING_SAID
 from medbot_llm.dialogue.utterances import is_no_words
 from medbot_llm.dialogue.utterances import quoted
 from medbot_llm.dialogue.utterances import takes_back
@@ -65,7 +67,6 @@ from medbot_llm.domain import Utterance
 from medbot_llm.knowledge.label_terms import LabelTerms
 from medbot_llm.knowledge.quantities import numbered
 from medbot_llm.knowledge.quantities import read_amounts
-from medbot_llm.knowledge.quantities import read_label_routes
 from medbot_llm.knowledge.quantities import read_schedule
 from medbot_llm.safety.base import TriageResult
 from medbot_llm.safety.escalation import SUICIDE
@@ -85,7 +86,6 @@ LOW_BATTERY = 0.2
 """Charge below which the robot says so, 0 to 1."""
 ASKS_BEFORE_A_HUMAN = 2
 """How often the robot asks to hear again before it calls a human."""
-SOMETHING_SAID = re.compile(r"\w")
 
 STATEMENTS = frozenset({Intent.ALLERGY_SAID, Intent.CONDITION_SAID, Intent.ALSO_TAKING})
 """What would change what happens, and is said back."""
@@ -105,10 +105,6 @@ WORDED_BY_MODEL = frozenset(
     }
 )
 """Questions whose answer a model may word; what it may state are the plan's facts."""
-REASSURANCES = ("別擔心", "别担心", "Don't worry", "Do not worry")
-WARNINGS = ("千萬不要", "千万不要", "Never", "never")
-"""How sentences of the formulary on a missed dose begin and warn, so that nothing is said
-twice."""
 AFTER_AN_EMERGENCY = frozenset(
     {
         Intent.OTHER,
@@ -154,49 +150,10 @@ RULE_PHRASES = {
     Intent.VOMITED_DOSE: "vomited_ask",
 }
 """Intents that one prepared phrase answers, whoever stands there."""
-OF_STORAGE = frozenset({Intent.STORAGE, Intent.STORED_WRONG})
-_STORAGE = re.compile(
-    r"冷藏|冰箱|冷凍|冷冻|室溫|室温|避光|陰涼|阴凉|fridge|refrigerat|freez|room temp|protect from|"
-    r"store|keep (?:cool|dry|in)|discard",
-    re.IGNORECASE,
-)
-"""A label that says how the medicine is kept."""
 NAME_ANOTHER = frozenset({Intent.ALSO_TAKING, Intent.TOGETHER})
 """What tells or asks of another medicine names it."""
 MAY_TELL = frozenset({Intent.OTHER, Intent.TOGETHER, Intent.WITH_FOOD, Intent.STORAGE})
 """Questions in which it may be told that something else is taken already."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """A human who is to be called before the plan's words are said."""
-
-    severity: Severity
-    category: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be said now.
-
-    Attributes:
-        kind: What the reply is for.
-        language: Its language.
-        sentences: Prepared words that would do by themselves.
-        use_model: Ask the language model to word the reply, and fall back on `sentences`.
-        facts: What the model may state besides the label.
-        call: A human to call first. Words that say so follow `sentences` once the call is out.
-        opening: Said first, whatever words follow: what was understood, where it was guessed.
-    """
-
-    kind: ReplyKind
-    language: Language
-    sentences: tuple[str, ...]
-    use_model: bool = False
-    facts: tuple[str, ...] = ()
-    call: Call | None = None
-    opening: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -576,7 +533,11 @@ class Policy:
         if task is None:
             return self._answer_without_task(intent, call)
         if intent is Intent.NEXT_DOSE:
-            return self._next_dose(task, heard.delivered or task.medications, call)
+            return self._planned(
+                self._answers.next_dose(task, heard.delivered or task.medications),
+                ReplyKind.ANSWER,
+                call,
+            )
         plan = self._answer_open(task, intent, text, heard, call)
         return self._with_other_questions(plan, task, intent, text, heard)
 
@@ -612,7 +573,7 @@ class Policy:
         more: list[str] = []
         for other in self.intents.each(text):
             if other is not intent and (other in FIELDS or other in LABEL_ANSWERS):
-                more += [f for f in self._facts(task, other, medications) if f not in said]
+                more += [f for f in self._answers.facts(task, other, medications) if f not in said]
         if not more:
             return plan
         more = list(dict.fromkeys(more))
@@ -660,11 +621,11 @@ class Policy:
             if plan is not None:
                 return plan
         medications = heard.delivered or task.medications
-        facts = self._facts(task, intent, medications)
+        facts = self._answers.facts(task, intent, medications)
         if call is not None:
             # The words of the call come first; a fact that was asked for may follow them.
             is_of_label = intent in LABEL_ANSWERS and call.category == "dose_change_request"
-            about_it = facts if intent in HARMLESS_BESIDE_A_CALL or is_of_label else []
+            about_it = facts if intent in HARMLESS_BESIDE_A_CALL or is_of_label else ()
             if intent is Intent.STOP_MEDICINE:
                 return self._planned((*self._say("stop_no"), *facts), ReplyKind.ANSWER, call)
             opening = self.emergency_words.opening(call.category, self.language)
@@ -678,42 +639,13 @@ class Policy:
         if intent is Intent.GREETING:
             return Plan(ReplyKind.ANSWER, self.language, self._say("hello"), use_model=True)
         if intent in WORDED_BY_MODEL and (facts or intent is Intent.OTHER):
-            words = (
-                (*facts, *self._say("check_with_staff")) if facts else self._without_model(task)
-            )
-            return Plan(
-                ReplyKind.ANSWER, self.language, tuple(words), use_model=True, facts=tuple(facts)
-            )
+            words = self._answers.without_model(task)
+            if facts:
+                words = (*facts, *self._say("check_with_staff"))
+            return Plan(ReplyKind.ANSWER, self.language, words, use_model=True, facts=facts)
         if facts:
             return self._planned((*facts, *self._say("check_with_staff")), ReplyKind.ANSWER)
         return self._prepared("fact_missing", ReplyKind.ANSWER)
-
-    def _facts(
-        self, task: DeliveryTask, intent: Intent, medications: Sequence[Medication]
-    ) -> list[str]:
-        """What label and formulary say on a question; the label goes first, and alone where it
-        says enough."""
-        facts: list[str] = []
-        if intent in LABEL_ANSWERS or intent is Intent.WHAT_FOR:
-            facts = self.phrases.labels(task, self.language, self.terms, medications)
-        if intent is Intent.WITH_FOOD and any(_tells_meals(m) for m in medications):
-            return facts
-        if intent in OF_STORAGE and any(_STORAGE.search(m.instructions) for m in medications):
-            # A syrup that was mixed here keeps otherwise than what the formulary knows of.
-            return self.phrases.labels(task, self.language, self.terms, medications)
-        own = self.advisor.facts(intent, medications, self.language)
-        if intent is Intent.WITH_FOOD and not own:
-            # A label that is silent on meals answers nothing.
-            return []
-        return [*own, *facts] if intent is Intent.WHAT_FOR and own else [*facts, *own]
-
-    def _without_model(self, task: DeliveryTask) -> tuple[str, ...]:
-        """What is said where the model cannot answer: never less than whom to ask."""
-        return (
-            *self._say("model_unavailable"),
-            *self._say("label_says"),
-            *self.phrases.labels(task, self.language, self.terms),
-        )
 
     def _about_others(
         self, task: DeliveryTask, intent: Intent, heard: Heard, call: Call | None
@@ -751,14 +683,18 @@ class Policy:
         if task is None or not self.may_disclose:
             if intent is not Intent.MISSED_DOSE:
                 return None
-            return self._planned(self._missed_words("missed_rule", None), ReplyKind.ANSWER, call)
+            return self._planned(
+                self._answers.missed_dose("missed_rule", None), ReplyKind.ANSWER, call
+            )
         medication = asked or next(iter(heard.delivered or task.medications))
         if len(task.medications) > 1 and not heard.delivered and asked is None:
             # Which of them is not known: the rule alone is right for all.
-            return self._planned(self._missed_words("missed_rule", None), ReplyKind.ANSWER, call)
+            return self._planned(
+                self._answers.missed_dose("missed_rule", None), ReplyKind.ANSWER, call
+            )
         own_rule, is_arithmetic = self.advisor.missed_dose_rule(medication, self.language)
         if own_rule and not is_arithmetic and intent is Intent.MISSED_DOSE:
-            words = self._missed_words("", medication, own_rule)
+            words = self._answers.missed_dose("", medication, rule=own_rule)
             return self._planned(words, ReplyKind.ANSWER, call)
         missed = read_missed_dose(text, medication.frequency, self._local_time(), self._missed_at)
         self._missed_at = missed.missed_at
@@ -766,46 +702,14 @@ class Policy:
             return None
         if missed.may_be_taken is None:
             key = "" if own_rule else "missed_rule"
-            words = self._missed_words(key, medication, own_rule)
+            words = self._answers.missed_dose(key, medication, rule=own_rule)
             if missed.interval_h is not None and asked is None:
                 self._asks_missed_dose = medication
                 words += self._say("missed_ask")
             return self._planned(words, ReplyKind.ANSWER, call)
-        assert missed.left_h is not None
         key = "missed_take_now" if missed.may_be_taken else "missed_skip"
-        words = self._missed_words(key, medication, left=_hours(missed.left_h, self.language))
+        words = self._answers.missed_dose(key, medication, left_h=missed.left_h)
         return self._planned(words, ReplyKind.ANSWER, call)
-
-    def _next_dose(
-        self, task: DeliveryTask, medications: Sequence[Medication], call: Call | None
-    ) -> Plan:
-        """Answer whether the next dose moves, where one was late."""
-        words = tuple(self.phrases.labels(task, self.language, self.terms, medications))
-        if all(self._keeps_its_times(medication) for medication in medications):
-            words = (*self._say("next_as_usual"), *words)
-        return self._planned((*words, *self._say("unsure_ask")), ReplyKind.ANSWER, call)
-
-    def _keeps_its_times(self, medication: Medication) -> bool:
-        """Whether a medicine is used at the same times each day, however late one dose was."""
-        schedule = read_schedule(medication.frequency, medication.instructions)
-        _, is_arithmetic = self.advisor.missed_dose_rule(medication, self.language)
-        return schedule.times_low >= 1 and not schedule.as_needed and is_arithmetic
-
-    def _missed_words(
-        self, key: str, medication: Medication | None, rule: str = "", **values: str
-    ) -> tuple[str, ...]:
-        """Reassure, tell the rule, never double, whom to ask: always all four."""
-        take = _verb(medication, self.language)
-        told = (rule,) if rule else self._say(key, take=take, **values)
-        said = told[0]
-        reassured = said.startswith(REASSURANCES)
-        warned = any(word in said for word in WARNINGS)
-        return (
-            *(() if reassured else self._say("reassure_missed")),
-            *told,
-            *(() if warned else self._say("never_double", take=take)),
-            *self._say("unsure_ask"),
-        )
 
     # --- what is said back -----------------------------------------------------------------------
 
@@ -1009,7 +913,7 @@ class Policy:
         self.stage = Stage.HANDOVER
         words = (
             *self._say("released"),
-            *self.phrases.labels(self.task, self.language, self.terms),
+            *self._answers.labels(self.task),
             *self._say("handover_closing"),
         )
         self._last = self._planned(words, ReplyKind.HANDOVER)
@@ -1091,8 +995,13 @@ class Policy:
         except ValueError:
             return None
 
+    @property
+    def _answers(self) -> Answers:
+        """In the language that is spoken now."""
+        return Answers(self.phrases, self.terms, self.advisor, self.language, self.scene)
+
     def _say(self, key: str, **values: str) -> tuple[str, ...]:
-        return tuple(self.phrases.say(key, self.language, self.scene, **values))
+        return self._answers.say(key, **values)
 
     def _planned(
         self, sentences: Sequence[str], kind: ReplyKind, call: Call | None = None
@@ -1122,25 +1031,3 @@ def _category(intent: Intent, what: str) -> str:
 
 def _listed(names: Sequence[str], language: Language) -> str:
     return ("、" if language.is_chinese else ", ").join(names)
-
-
-def _tells_meals(medication: Medication) -> bool:
-    """Whether the label says when to eat with it."""
-    return bool(read_schedule(medication.frequency, medication.instructions).meal)
-
-
-def _verb(medication: Medication | None, language: Language) -> str:
-    """How the medicine is taken, in a word."""
-    is_swallowed = medication is None or read_label_routes(
-        medication.route, medication.name, medication.dose
-    ) <= {"oral"}
-    if language is Language.EN:
-        return "take" if is_swallowed else "use"
-    return "吃" if is_swallowed else "用"
-
-
-def _hours(hours: float, language: Language) -> str:
-    number = in_words(hours)
-    if language is Language.EN:
-        return f"{number} hour" if number == "1" else f"{number} hours"
-    return f"{number} {'小時' if language is Language.ZH_HANT else '小时'}"

@@ -20,7 +20,7 @@ from dataclasses import field
 from dataclasses import replace
 
 from medbot_llm.dialogue.history import History
-from medbot_llm.dialogue.policy import Plan
+from medbot_llm.dialogue.plans import Plan
 from medbot_llm.dialogue.spoken import clean
 from medbot_llm.dialogue.statistics import Statistics
 from medbot_llm.dialogue.thinking import ThinkFilter

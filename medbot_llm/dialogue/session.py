@@ -26,8 +26,8 @@ from typing import Protocol
 from medbot_llm.dialogue.history import History
 from medbot_llm.dialogue.inbox import Event
 from medbot_llm.dialogue.inbox import Inbox
-from medbot_llm.dialogue.policy import Call
-from medbot_llm.dialogue.policy import Plan
+from medbot_llm.dialogue.plans import Call
+from medbot_llm.dialogue.plans import Plan
 from medbot_llm.dialogue.policy import Policy
 from medbot_llm.dialogue.policy import PolicySettings
 from medbot_llm.dialogue.reply import Reply

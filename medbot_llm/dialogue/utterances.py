@@ -16,6 +16,7 @@ from medbot_llm.text.language import has_known_english
 from medbot_llm.text.normal import canonical
 from medbot_llm.text.normal import with_digits
 
+SOMETHING_SAID = re.compile(r"\w")
 GARBLE = frozenset(
     "嗯啊呃喔哦欸诶咕噜噗啦嘎叭呜哇咿呀哩喵嘟咚砰嘶呼哼嘿嘻唔咦嘛吧啵嚕嗚囉喇叽哔吱滋咻"
     "哈勒喀咧呣啾哞咩嗡啪嗷嗤唷噢呗嚓咔"

@@ -142,15 +142,21 @@ class LabelTerms:
         return replace(task, medications=worded)
 
     def spoken_name(self, medication: Medication, language: Language) -> str:
-        """Return the name to say: the Chinese one with its strength in Chinese, else the label's
-        name."""
-        name = medication.name_zh.strip()
-        if not (language.is_chinese and name):
-            return medication.name.strip() or medication.generic_name.strip() or name
+        """Return the name to say, with its strength: in Chinese the Chinese one where there is
+        one, else the label's.
+        """
+        chinese = medication.name_zh.strip()
+        name = medication.name.strip() or medication.generic_name.strip() or chinese
+        if language.is_chinese and chinese:
+            name = chinese
         strength = medication.strength.strip()
-        if strength and not re.search(rf"(?<![\d.,/]){re.escape(strength)}(?![\w.,/])", name):
-            return f"{name} {strength}"
-        return name
+        if not name or not strength:
+            return name
+        # "Norvasc 5mg" has its 5 mg already.
+        written, own = ("".join(text.casefold().split()) for text in (name, strength))
+        if re.search(rf"(?<![\d.,/]){re.escape(own)}(?![\w.,/])", written):
+            return name
+        return f"{name} {strength}"
 
     def _dose(self, text: str, language: Language) -> list[_Statement]:
         statements = self._statements(text, language)

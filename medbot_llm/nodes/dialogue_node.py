@@ -32,10 +32,10 @@ from rclpy.subscription import Subscription
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from medbot_llm.dialogue.policy import SOMETHING_SAID
 from medbot_llm.dialogue.resources import DialogueResources
 from medbot_llm.dialogue.session import DialogueSession
 from medbot_llm.dialogue.session import Snapshot
+from medbot_llm.dialogue.utterances import SOMETHING_SAID
 from medbot_llm.domain import Alert
 from medbot_llm.domain import Language
 from medbot_llm.domain import MedbotError

@@ -690,7 +690,12 @@ def check_timings(statements: Statements) -> Verdict:
         if states_nothing(sentence, timing.start, timing.end) and not timing.at_most:
             continue
         # 每周同1天 names the day and says nothing of how often in it.
-        if sentence.text[: timing.start].endswith("同") or _is_warned_of(sentence, timing.end):
+        before = sentence.before(timing.start)
+        if before.endswith("同") or _is_warned_of(sentence, timing.end):
+            continue
+        # A patch that is taken off is not put on.
+        is_taken_off = _TAKEN_OFF.search(before) or _TAKES_OFF.match(sentence.text, timing.end)
+        if timing.slots and is_taken_off:
             continue
         labels = statements.about(timing.start, timing.end)
         if not labels or _is_with_bedtime(timing, sentence, labels):
@@ -966,6 +971,13 @@ _DISSOLVE = re.compile(
 )
 
 
+_TAKEN_OFF = re.compile(r"(?:\boff|\bremov\w+|\bpeel\w*)(?: \w+){0,3} ?$")
+_TAKES_OFF = re.compile(r"[钟整]?(?:左右|时|的时候)?(?:再|就|要|才|把它)*(?:撕|取下|拿掉|拿下|移除|揭)")
+_DROPPED = frozenset({"ophthalmic", "otic", "nasal"})
+_DROP = re.compile(r"[点滴]|\b(?:drops?|put|squeezed?) (?:\w+ ){0,2}(?:in|into)\b")
+"""Drops that go into another place than the label's are never meant otherwise."""
+
+
 def check_routes(statements: Statements) -> Verdict:
     """Compare the ways of taking, chewing and dissolving."""
     sentence = statements.sentence
@@ -977,8 +989,10 @@ def check_routes(statements: Statements) -> Verdict:
         labels = [f for f in statements.about(said.start, said.end) if f.routes]
         if labels and not any(routes_agree(label.routes, said.route) for label in labels):
             written = sentence.text[said.start : said.end].strip()
+            known = labels[0].routes
+            is_sure = bool({said.route, *known} <= _DROPPED and _DROP.search(written))
             return Verdict(
-                "wrong_route", f"{written}: the label says {', '.join(sorted(labels[0].routes))}"
+                "wrong_route", f"{written}: the label says {', '.join(sorted(known))}", is_sure
             )
     verdict = _check_side(statements)
     if verdict.blocked:

@@ -545,7 +545,8 @@ class Combinations:
                 return self._combined(written, medicine, statements)
             is_called_theirs = bool(_THEIRS.search(before)) and not _is_careful(sentence)
             if identity or has_dose or is_called_theirs:
-                return Verdict("wrong_drug_stated", f"{written} is not in this delivery")
+                is_sure = bool(_HANDED.search(before)) and bool(_NO_MORE.match(text[end:]))
+                return Verdict("wrong_drug_stated", f"{written} is not in this delivery", is_sure)
             if take or sentence.is_approved(end):
                 return Verdict("start_new_drug", f"{written} is not in this delivery")
             if known["permissive"].search(text) and not _is_careful(sentence):
@@ -604,6 +605,17 @@ class Combinations:
                 yield start, end, text[start:end], None
 
 
+_HANDED = re.compile(
+    r"(?:(?:送|带|拿|交|递|发)(?:来|给|过来)?|给)(?:您|你)?(?:送来|带来|的)?(?:就|都)?(?:的)?是$"
+    r"|(?:这次|今天)(?:的|给您的|送来的|要给您的)?(?:药)?(?:就)?是$|药名(?:是|叫|叫做)?$"
+    r"|\b(?:brought|bringing|delivering|handing) you (?:the |your |some |a )?$"
+    r"|\b(?:delivery|medicine|medication|drug) (?:today )?is (?:called |named )?(?:the |your )?$"
+)
+_NO_MORE = re.compile(
+    r" ?(?:片|锭|胶囊|膜衣锭|针剂?|注射液|口服液|糖浆|眼药水|tablets?|capsules?|pills?|injection|"
+    r"syrup|drops)?(?: (?:today|for you))?(?:[,.;:!?，。；：！？]|$)"
+)
+"""What is brought is named, and nothing else is said of the name: no class, no comparison."""
 _FOR_NOBODY = re.compile(r"[^,。;]{0,10}的人[^,。;]{0,4}(?:不能|不可|不要|不得|不宜|别)")
 """Whoever takes it must not have the medicine: 有用硝化甘油的人絕對不能吃."""
 _THEIRS = re.compile(r"\b(?:your|his|her) $|(?:您|你)的$")

@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from medbot_llm.dialogue.policy import Plan
+from medbot_llm.dialogue.plans import Plan
 from medbot_llm.dialogue.policy import Policy
 from medbot_llm.dialogue.policy import PolicySettings
 from medbot_llm.dialogue.resources import DialogueResources

@@ -14,7 +14,7 @@ from dialogue_test_kit import say_to
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medbot_llm.dialogue.policy import Plan
+from medbot_llm.dialogue.plans import Plan
 from medbot_llm.dialogue.policy import Policy
 from medbot_llm.domain import DeliveryTask
 from medbot_llm.domain import Identity

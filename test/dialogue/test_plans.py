@@ -10,7 +10,7 @@ from dialogue_test_kit import new_policy
 from dialogue_test_kit import say_to
 
 from medbot_llm.dialogue.advice import HoldFrom
-from medbot_llm.dialogue.policy import Plan
+from medbot_llm.dialogue.plans import Plan
 from medbot_llm.dialogue.policy import Policy
 from medbot_llm.domain import CompartmentState
 from medbot_llm.domain import DeliveryTask
