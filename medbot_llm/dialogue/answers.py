@@ -34,6 +34,13 @@ _STORAGE = re.compile(
 )
 """A label that says how the medicine is kept."""
 
+_SWALLOWED_SO = re.compile(
+    r"整[粒顆颗片錠锭]|[勿不](?:可|要|能)?(?:嚼|咬|磨|剝|剥|掰|壓碎|压碎)|嚼|含|舌下|溶|泡|whole|crush|chew|"
+    r"dissolv|melt|tongue|suck",
+    re.IGNORECASE,
+)
+"""A label that says whether it is bitten, melts or is swallowed as it is."""
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -68,6 +75,10 @@ class Answers:
             return facts
         if intent in OF_STORAGE and any(_STORAGE.search(m.instructions) for m in medications):
             # A syrup that was mixed here keeps otherwise than what the formulary knows of.
+            return self.labels(task, medications)
+        if intent is Intent.CRUSH and any(
+            _SWALLOWED_SO.search(m.instructions) for m in medications
+        ):
             return self.labels(task, medications)
         own = self.advisor.facts(intent, medications, self.language)
         if intent is Intent.WITH_FOOD and not own:

@@ -48,6 +48,8 @@ class Intent(StringEnum):
     DOSE_SAID = "dose_said"
     VOMITED_DOSE = "vomited_dose"
     STORED_WRONG = "stored_wrong"
+    SHARING = "sharing"
+    FASTING = "fasting"
     UNSURE_TAKEN = "unsure_taken"
     MISSED_DOSE = "missed_dose"
     NEXT_DOSE = "next_dose"

@@ -35,6 +35,7 @@ from medbot_llm.dialogue.advice import Heard
 from medbot_llm.dialogue.advice import HoldFrom
 from medbot_llm.dialogue.answers import Answers
 from medbot_llm.dialogue.intents import ABOUT_ONE_MEDICINE
+from medbot_llm.dialogue.intents import SURE
 from medbot_llm.dialogue.intents import Answer
 from medbot_llm.dialogue.intents import Intent
 from medbot_llm.dialogue.intents import Intents
@@ -45,6 +46,7 @@ from medbot_llm.dialogue.plans import Call
 from medbot_llm.dialogue.plans import Plan
 from medbot_llm.dialogue.utterances import SOMETHING_SAID
 from medbot_llm.dialogue.utterances import is_no_words
+from medbot_llm.dialogue.utterances import is_on_label
 from medbot_llm.dialogue.utterances import quoted
 from medbot_llm.dialogue.utterances import takes_back
 from medbot_llm.dialogue.utterances import tells_number
@@ -123,6 +125,19 @@ AFTER_AN_EMERGENCY = frozenset(
 )
 """What is answered by the emergency's own words again while it is open: to wait, to take
 nothing."""
+OF_THE_LABEL = frozenset({"dose_change_request", "suspected_error"})
+PLAIN_QUESTIONS = frozenset(
+    {
+        Intent.CRUSH,
+        Intent.WITH_FOOD,
+        Intent.STORAGE,
+        Intent.DRIVING,
+        Intent.MISSED_DOSE,
+        Intent.NEXT_DOSE,
+        Intent.FASTING,
+    }
+)
+"""Questions for which nobody has to come."""
 STAFF_ROLES = frozenset({SpeakerRole.NURSE, SpeakerRole.PHARMACIST})
 """Who speaks so is the help that was called."""
 HAS_FACTS_OF_ITS_OWN = frozenset({Intent.ALCOHOL, *ABOUT_ONE_MEDICINE})
@@ -148,6 +163,8 @@ RULE_PHRASES = {
     Intent.INSULT: "insult",
     Intent.OTHER_PATIENT: "others_no",
     Intent.VOMITED_DOSE: "vomited_ask",
+    Intent.SHARING: "share_no",
+    Intent.FASTING: "fasting_ask",
 }
 """Intents that one prepared phrase answers, whoever stands there."""
 NAME_ANOTHER = frozenset({Intent.ALSO_TAKING, Intent.TOGETHER})
@@ -476,7 +493,7 @@ class Policy:
     def _answer(self, utterance: Utterance, triage: TriageResult) -> Plan:
         text, task = utterance.text, self.task
         call = None
-        if triage.severity is Severity.NURSE:
+        if triage.severity is Severity.NURSE and not self._asks_plainly(text, triage):
             call = Call(triage.severity, triage.category, triage.reason)
         if self.stage is Stage.LEAVE:
             return self._planned(self._say("farewell"), ReplyKind.FAREWELL, call)
@@ -541,6 +558,15 @@ class Policy:
         plan = self._answer_open(task, intent, text, heard, call)
         return self._with_other_questions(plan, task, intent, text, heard)
 
+    def _asks_plainly(self, text: str, triage: TriageResult) -> bool:
+        """Whether a question that the rules know was guessed to be a wish for another dose, or for
+        another medicine: "may I break it in two?"."""
+        return (
+            triage.is_guess
+            and triage.category in OF_THE_LABEL
+            and self.intents.of(text) in PLAIN_QUESTIONS
+        )
+
     def _intent(self, text: str, heard: Heard, triage: TriageResult) -> Intent:
         """What is wanted; of a question that only goes on, what the one before wanted."""
         names_allergen = bool(self.advisor.names_allergy(text, self.language))
@@ -549,8 +575,13 @@ class Policy:
         intent = self.intents.of(
             text, names_other=bool(heard.others), names_allergen=names_allergen, without=never
         )
-        if heard.others and intent in MAY_TELL and self.intents.tells_of_taking(text):
+        # "Before or after my porridge? I had my mask on" tells of no medicine.
+        named = heard.drugs if intent is Intent.WITH_FOOD else heard.others
+        if named and intent in MAY_TELL and self.intents.tells_of_taking(text):
             intent = Intent.ALSO_TAKING
+        elif intent is Intent.ALSO_TAKING and not heard.drugs:
+            asked = self.intents.of(text, names_other=True, without={*never, intent})
+            intent = asked if asked is Intent.WITH_FOOD else intent
         intent = wanted_after(self._topic, intent, text, names_other=bool(heard.others))
         # Before the scan little else is answered, and what is to be confirmed needs plain words.
         if intent is Intent.OTHER and self.may_disclose and self.stage is not Stage.CONFIRM:
@@ -559,6 +590,10 @@ class Policy:
             if not names_allergen:
                 never |= {Intent.ALLERGY_SAID}
             intent = guessed(triage.wants, triage.wants_share, without=never)
+            medications = self.task.medications if self.task is not None else ()
+            # Words of the label tell more than a guess that is not sure.
+            if triage.wants_share < SURE and is_on_label(text, medications):
+                intent = Intent.HOW_TO_TAKE
         self._topic = intent
         return intent
 
@@ -663,6 +698,9 @@ class Policy:
             return None
         if not conflicts:
             words = self._say("together_nothing_known", what=what)
+            if intent is Intent.WITH_FOOD:
+                medications = heard.delivered or task.medications
+                words = (*self._answers.facts(task, intent, medications), *words)
             return self._planned(words, ReplyKind.ANSWER)
         risks: list[str] = []
         for conflict in conflicts[:2]:

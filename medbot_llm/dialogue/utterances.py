@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 
 from medbot_llm.dialogue.intents import ABOUT_ONE_MEDICINE
 from medbot_llm.dialogue.intents import Intent
 from medbot_llm.dialogue.missed_dose import tells_hours
 from medbot_llm.domain import Language
+from medbot_llm.domain import Medication
 from medbot_llm.text.english import rarity
 from medbot_llm.text.language import has_known_english
 from medbot_llm.text.normal import canonical
@@ -53,6 +55,22 @@ TELLS_WHEN = frozenset({Intent.OTHER, Intent.WHEN, Intent.WITH_FOOD})
 BACK_TO_THE_LABEL = frozenset(
     {Intent.MISSED_DOSE, Intent.DOUBLE_DOSE, Intent.CHANGE_DOSE, Intent.STOP_MEDICINE}
 )
+
+_ON_LABELS = re.compile(
+    r"躺|揉|漱|嚼|咬|磨|摇|含|吞|冰|冷|水|晒|按|压|贴|撕|轮|部位|间隔|隔开|牛奶|果汁|茶|酒|钙|铁|锌|制酸|空腹|洗"
+    r"|\b(?:rub|chew|crush|melt|dissolv|rins|gargl|shak|lie|lying|upright|swallow|suck|inhal|spacer|fridge|"
+    r"light|sun|milk|juice|tea|coffee|alcohol|iron|calcium|zinc|antacid|stomach|water|press|squeez|"
+    r"rotat|warm|cold|mix|corner|tongue)"
+)
+"""What labels tell of a medicine's use in words of their own."""
+
+
+def is_on_label(text: str, medications: Iterable[Medication]) -> bool:
+    """Whether an utterance names something that the labels give an instruction about: "rubbing it
+    helps, my wife says" where the label says not to rub."""
+    said = set(_ON_LABELS.findall(canonical(text)))
+    written = (canonical(medication.instructions) for medication in medications)
+    return any(word in instructions for instructions in written for word in said)
 
 
 def is_no_words(text: str, language: Language) -> bool:

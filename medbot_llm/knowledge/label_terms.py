@@ -152,9 +152,9 @@ class LabelTerms:
         strength = medication.strength.strip()
         if not name or not strength:
             return name
-        # "Norvasc 5mg" has its 5 mg already.
-        written, own = ("".join(text.casefold().split()) for text in (name, strength))
-        if re.search(rf"(?<![\d.,/]){re.escape(own)}(?![\w.,/])", written):
+        # "Norvasc 5mg tablet" has its 5 mg already.
+        own = r"\s*".join(map(re.escape, re.findall(r"[\d.,]+|[^\d.,\s]+", strength)))
+        if re.search(rf"(?<![\d.,/]){own}(?![\w.,/])", name, re.IGNORECASE):
             return name
         return f"{name} {strength}"
 

@@ -43,6 +43,7 @@ class TriageResult:
         severity: EMERGENCY or NURSE; None where no one has to come.
         category: What it is about, e.g. "chest_pain"; docs/triage.md lists them.
         reason: Why, for a nurse to read.
+        is_guess: No rule names it: the learned model alone says so.
         wants: What the learned model takes to be wanted (`dialogue/intents.py`), for the dialogue;
             "" for no guess.
         wants_share: How sure of that it is, 0 to 1.
@@ -51,6 +52,7 @@ class TriageResult:
     severity: Severity | None = None
     category: str = "benign"
     reason: str = ""
+    is_guess: bool = False
     wants: str = ""
     wants_share: float = 0.0
 

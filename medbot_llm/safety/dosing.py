@@ -972,7 +972,9 @@ _DISSOLVE = re.compile(
 
 
 _TAKEN_OFF = re.compile(r"(?:\boff|\bremov\w+|\bpeel\w*)(?: \w+){0,3} ?$")
-_TAKES_OFF = re.compile(r"[钟整]?(?:左右|时|的时候)?(?:再|就|要|才|把它)*(?:撕|取下|拿掉|拿下|移除|揭)")
+_TAKES_OFF = re.compile(
+    r"[钟整]?(?:左右|时|的时候)?(?:再|就|要|才|把它)*(?:撕|取下|拿掉|拿下|移除|揭)"
+)
 _DROPPED = frozenset({"ophthalmic", "otic", "nasal"})
 _DROP = re.compile(r"[点滴]|\b(?:drops?|put|squeezed?) (?:\w+ ){0,2}(?:in|into)\b")
 """Drops that go into another place than the label's are never meant otherwise."""

@@ -116,11 +116,13 @@ class Fusion:
             is_emergency = is_emergency and opinion.category not in NEVER_AN_EMERGENCY
             if is_emergency:
                 reason = _reason(Evidence(), opinion.emergency)
-                return TriageResult(Severity.EMERGENCY, opinion.category, reason)
+                return TriageResult(Severity.EMERGENCY, opinion.category, reason, True)
         if is_clear_emergency(evidence) or is_emergency:
-            return TriageResult(Severity.EMERGENCY, category, _reason(evidence, opinion.emergency))
+            reason = _reason(evidence, opinion.emergency)
+            return TriageResult(Severity.EMERGENCY, category, reason, evidence.severity is None)
         if self.help.excess(values) >= 0:
-            return TriageResult(Severity.NURSE, category, _reason(evidence, opinion.help))
+            reason = _reason(evidence, opinion.help)
+            return TriageResult(Severity.NURSE, category, reason, evidence.severity is None)
         return TriageResult()
 
 

@@ -66,6 +66,8 @@ CATEGORIES = (
 )
 """What an alert can be about; docs/triage.md says what each of them means."""
 
+MAX_ORDINARY_CHARS = 120
+"""Who says more says more than what everybody says; and no pattern takes long for so little."""
 MAX_FINDS = 4
 """Places at which one pattern is looked at: "no chest pain last week, chest pain now"."""
 
@@ -569,7 +571,7 @@ class RuleBook:
     def is_ordinary(self, text: str) -> bool:
         """Whether a whole text says no more than what everybody says: "I've taken it"."""
         said = text.strip(" .,。!?~")
-        return any(
+        return len(said) <= MAX_ORDINARY_CHARS and any(
             pattern.fullmatch(said)
             for contexts in self._languages_of(text)
             for pattern in contexts.ordinary

@@ -143,6 +143,13 @@ def test_with_several_medicines_the_rule_alone_is_told() -> None:
         ("You stupid machine", EN, "sorry"),
         ("can I crush it", EN, "crush"),
         ("可以開車嗎", ZH_HANT, "開車"),
+        ("Could my wife have some of it too? We share the bottle", EN, "do not share"),
+        ("我女朋友跟我共用一盒", ZH_HANT, "不要共用"),
+        ("Ramadan starts tomorrow, what do I do with these?", EN, "ask the nurse"),
+        ("明天早上抽血要空肚子，藥怎麼辦", ZH_HANT, "空腹檢查"),
+        ("多吃幾顆會比較快好吧", ZH_HANT, "不要一次用兩份"),
+        ("Is this the blood pressure one?", EN, "high blood pressure"),
+        ("是降血壓的藥吧", ZH_HANT, "高血壓"),
     ],
 )
 def test_what_must_be_said_is_said(said: str, language: Language, told: str) -> None:
@@ -504,6 +511,36 @@ def test_a_dangerous_medicine_that_is_taken_already_holds_and_calls(
     assert plan.call.category == "interaction_conflict"
     say_to(policy, Utterance("對，沒錯" if language.is_chinese else "Yes, that's it"), language)
     assert policy.stage is Stage.HELD
+
+
+@pytest.mark.parametrize(
+    ("instructions", "said", "language", "told"),
+    [
+        ("swallow whole", "Can I chew it?", EN, "whole"),
+        ("melts on the tongue", "Do I chew it or what?", EN, "melts on the tongue"),
+        ("整粒吞服", "可以掰一半嗎", ZH_HANT, "整顆"),
+        ("注射後勿揉", "我太太說揉一揉散得快", ZH_HANT, "勿揉"),
+        ("do not lie down for 30 minutes", "Straight back to lying in bed then", EN, "lie down"),
+    ],
+)
+def test_what_the_label_says_of_it_is_told(
+    instructions: str, said: str, language: Language, told: str
+) -> None:
+    medication = replace(AMLODIPINE, instructions=instructions)
+    assert told in words(ask(opened(medication), said, language))
+
+
+def test_a_plain_question_that_was_only_guessed_to_be_more_calls_nobody() -> None:
+    found = {"severity": Severity.NURSE, "category": "dose_change_request"}
+    assert ask(opened(), "Can I chew it?", **found, is_guess=True).call is None
+    assert ask(opened(), "Can I chew it?", **found).call is not None
+    found["category"] = "severe_pain"
+    assert ask(opened(), "Can I chew it?", **found, is_guess=True).call is not None
+
+
+def test_a_meal_named_in_a_question_is_no_medicine() -> None:
+    plan = ask(opened(), "I had my hearing aid out. Before or after my porridge?")
+    assert "after breakfast" in words(plan)
 
 
 def test_a_risk_is_told_although_the_triage_calls_somebody() -> None:

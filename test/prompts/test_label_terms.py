@@ -89,7 +89,9 @@ def test_the_spoken_name_is_that_of_the_language():
     medication = Medication("Amlodipine 5 mg tablet", "脈優錠", "amlodipine", "5 mg")
     assert TERMS.spoken_name(medication, Language.EN) == "Amlodipine 5 mg tablet"
     assert TERMS.spoken_name(medication, Language.ZH_HANT) == "脈優錠 5 mg"
-    assert TERMS.spoken_name(Medication("A", "", "", "5 mg"), Language.ZH_HANT) == "A"
+    for language in (Language.ZH_HANT, Language.EN):
+        assert TERMS.spoken_name(Medication("A", "", "", "5 mg"), language) == "A 5 mg"
+    assert TERMS.spoken_name(Medication("A 5mg", "", "", "5 mg"), Language.EN) == "A 5mg"
     stated = Medication("A", "脈優錠 5 mg", "", "5 mg")
     assert TERMS.spoken_name(stated, Language.ZH_HANT) == "脈優錠 5 mg"
     other = Medication("A", "脈優錠 15 mg", "", "5 mg")

@@ -322,6 +322,29 @@ def test_gates_keep_no_sign_out() -> None:
     assert found > len(EMERGENCIES)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Oh, forgot the ten o'clock one this morning and it's noon now",
+        "糟糕，中午的忘了吃",
+        "吞下去了吞下去了，你看嘴巴空的",
+        "It's all gone down, want to check my mouth?",
+    ],
+)
+def test_what_everybody_says_is_left_to_the_rules(triage: SafetyTriage, said: str) -> None:
+    assert level(triage, said) is None
+
+
+@pytest.mark.parametrize(
+    "piece", ["forgot the my one this morning today ", "哎呀我早上", "吞下去了", "oh rats "]
+)
+def test_no_speech_makes_the_rules_wait(triage: SafetyTriage, piece: str) -> None:
+    started = time.process_time()
+    triage.assess(piece * 300 + "zz", Circumstances())
+    triage.assess((piece * 30)[:118] + "zz", Circumstances())
+    assert time.process_time() - started < 5
+
+
 def test_many_threads_get_the_same_answer(triage: SafetyTriage) -> None:
     texts = [line.split("|")[1] for line in EMERGENCIES + HARMLESS]
     alone = [judged(triage, text) for text in texts]

@@ -119,6 +119,7 @@ DISAGREES = [
     ("insulin", "打在肌肉裡，用肌肉注射。", "wrong_route"),
     ("insulin", "口服十個單位。", "wrong_route"),
     ("latanoprost", "滴在耳朵裡，每晚一滴。", "wrong_route"),
+    ("latanoprost", "這瓶是點左邊耳朵的，睡前點一次。", "wrong_route"),
     ("latanoprost", "Put one drop in each ear every evening.", "wrong_route"),
     ("latanoprost", "每次點三滴。", "wrong_dose_stated"),
     ("latanoprost", "把眼藥水喝下去。", "wrong_route"),
