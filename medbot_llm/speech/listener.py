@@ -59,6 +59,9 @@ LONG_OVER_ROBOT_S = 0.6
 little echo in it. Measured with Kokoro's voice in a simulated room (0.2 to 0.5 s of
 reverberation): what the canceller left of the robot came to 0.27 and 0.3 s at most, with an echo
 share of 0.4; a patient over the ducked robot to 0.5 and 1.6 s, with a share of 0.12."""
+GUESSED_OVER_ROBOT = 0.1
+"""Words with less confidence are guesses: it takes twice as much voice to believe them. Of what the
+canceller left, 0.77 s were once read with 0.07."""
 ALONE_S = 0.4
 """A voice that goes on for so long after the robot's echo is dead is a person's."""
 
@@ -568,7 +571,8 @@ class Ear:
         has_echo = turn.echo_s > ECHO_SHARE * turn.voice_s
         if self._is_after_robot(heard):
             return True
-        is_long = turn.voice_s >= LONG_OVER_ROBOT_S and not has_echo
+        needed_s = LONG_OVER_ROBOT_S * (1 if heard.confidence >= GUESSED_OVER_ROBOT else 2)
+        is_long = turn.voice_s >= needed_s and not has_echo
         is_sure = heard.confidence >= SURE_OVER_ROBOT or is_long
         if not is_sure and (has_echo or not is_call_for_help(heard.original)):
             return False

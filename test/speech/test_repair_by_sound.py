@@ -52,10 +52,13 @@ MEDICINES = tuple(
 """Of deliveries; each chunk of ordinary speech is read with some of them as the task."""
 
 SLIPS = re.compile(
-    "[兇凶]悶|[兇凶]闷|血唐|[痴癡][藥药]|[終中][風峰鋒]|依道素|安[免綿]藥|安眠要|史蒂諾斯|贝他洛克"
+    r"[兇凶]悶|[兇凶]闷|血唐|[痴癡][藥药]|[終中][風峰鋒]|依道素|安[免綿]藥|安眠要|史蒂諾斯|贝他洛克"
     "|胰岛速|[踹穿]不過氣|過命"
     "|ph?ill? axis|fill axis|chest pa(?:ne|yne)|chess pain|h(?:a|e)rt pills|peels|blood thin her"
     "|para set a mall|war ?fair in|dig oxen|glissy mia|pencil in|in slim|anti biotics|cocodamol"
+    "|血[塘鴨]|互理站|過[名闵]|过闵|黄胺|起[診整枕]子|病防|[换換][耀要]|麻要退|便蜜|甲狀腺的要|七點的要"
+    "|blood dinners|war for in|anna flack sis|i be profane",
+    re.IGNORECASE,
 )
 """Lines of data/triage that are slips on purpose: to put them right is no fault."""
 
