@@ -60,8 +60,8 @@ little echo in it. Measured with Kokoro's voice in a simulated room (0.2 to 0.5 
 reverberation): what the canceller left of the robot came to 0.27 and 0.3 s at most, with an echo
 share of 0.4; a patient over the ducked robot to 0.5 and 1.6 s, with a share of 0.12."""
 GUESSED_OVER_ROBOT = 0.1
-"""Words with less confidence are guesses: it takes twice as much voice to believe them. Of what the
-canceller left, 0.77 s were once read with 0.07."""
+"""Words with less confidence are guesses: it takes twice as much voice to believe them. Of what
+the canceller left, 0.77 s were once read with 0.07."""
 ALONE_S = 0.4
 """A voice that goes on for so long after the robot's echo is dead is a person's."""
 
