@@ -26,7 +26,6 @@ REASSURANCES = ("別擔心", "别担心", "Don't worry", "Do not worry")
 WARNINGS = ("千萬不要", "千万不要", "Never", "never")
 """How sentences of the formulary on a missed dose begin and warn, so that nothing is said
 twice."""
-OF_STORAGE = frozenset({Intent.STORAGE, Intent.STORED_WRONG})
 _STORAGE = re.compile(
     r"冷藏|冰箱|冷凍|冷冻|室溫|室温|避光|陰涼|阴凉|fridge|refrigerat|freez|room temp|protect from|"
     r"store|keep (?:cool|dry|in)|discard",
@@ -35,11 +34,18 @@ _STORAGE = re.compile(
 """A label that says how the medicine is kept."""
 
 _SWALLOWED_SO = re.compile(
-    r"整[粒顆颗片錠锭]|[勿不](?:可|要|能)?(?:嚼|咬|磨|剝|剥|掰|壓碎|压碎)|嚼|含|舌下|溶|泡|whole|crush|chew|"
-    r"dissolv|melt|tongue|suck",
+    r"整[粒顆颗片錠锭]|[勿不](?:可|要|能)?(?:咬|磨|剝|剥|掰|壓碎|压碎)|嚼|含[在化服著着]|舌下|溶|泡|whole|crush|"
+    r"chew|dissolv|melt|tongue|suck",
     re.IGNORECASE,
 )
 """A label that says whether it is bitten, melts or is swallowed as it is."""
+_BY_THE_LABEL = {
+    Intent.STORAGE: _STORAGE,
+    Intent.STORED_WRONG: _STORAGE,
+    Intent.CRUSH: _SWALLOWED_SO,
+}
+"""Questions on which a label that says something is right, whatever the formulary knows of the
+medicine: a syrup that was mixed here keeps otherwise."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +79,12 @@ class Answers:
             facts = self.labels(task, medications)
         if intent is Intent.WITH_FOOD and any(_tells_meals(m) for m in medications):
             return facts
-        if intent in OF_STORAGE and any(_STORAGE.search(m.instructions) for m in medications):
-            # A syrup that was mixed here keeps otherwise than what the formulary knows of.
-            return self.labels(task, medications)
-        if intent is Intent.CRUSH and any(
-            _SWALLOWED_SO.search(m.instructions) for m in medications
-        ):
-            return self.labels(task, medications)
+        if pattern := _BY_THE_LABEL.get(intent):
+            told = [m for m in medications if pattern.search(m.instructions)]
+            silent = [m for m in medications if m not in told]
+            if told:
+                own = self.advisor.facts(intent, silent, self.language) if silent else ()
+                return (*self.labels(task, told), *own)
         own = self.advisor.facts(intent, medications, self.language)
         if intent is Intent.WITH_FOOD and not own:
             # A label that is silent on meals answers nothing.

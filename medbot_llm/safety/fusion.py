@@ -110,19 +110,20 @@ class Fusion:
         is_named = evidence.severity is not None and evidence.rule != ANY_CAUSE
         category = evidence.category if is_named else opinion.category
         values = inputs(evidence, opinion)
+        is_guess = evidence.severity is None
         is_emergency = self.emergency.excess(values) >= 0 and not evidence.is_bounded
         if category in NEVER_AN_EMERGENCY and not is_clear_emergency(evidence):
             # The model alone makes an emergency of it: then it is what the model takes it for.
             is_emergency = is_emergency and opinion.category not in NEVER_AN_EMERGENCY
             if is_emergency:
                 reason = _reason(Evidence(), opinion.emergency)
-                return TriageResult(Severity.EMERGENCY, opinion.category, reason, True)
+                return TriageResult(Severity.EMERGENCY, opinion.category, reason, is_guess=True)
         if is_clear_emergency(evidence) or is_emergency:
             reason = _reason(evidence, opinion.emergency)
-            return TriageResult(Severity.EMERGENCY, category, reason, evidence.severity is None)
+            return TriageResult(Severity.EMERGENCY, category, reason, is_guess=is_guess)
         if self.help.excess(values) >= 0:
             reason = _reason(evidence, opinion.help)
-            return TriageResult(Severity.NURSE, category, reason, evidence.severity is None)
+            return TriageResult(Severity.NURSE, category, reason, is_guess=is_guess)
         return TriageResult()
 
 

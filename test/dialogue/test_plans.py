@@ -530,6 +530,16 @@ def test_what_the_label_says_of_it_is_told(
     assert told in words(ask(opened(medication), said, language))
 
 
+def test_a_label_that_says_nothing_of_it_hides_no_fact_of_the_formulary() -> None:
+    whole = replace(AMLODIPINE, instructions="swallow whole")
+    other = Medication(
+        name="Omeprazole 20 mg capsule", dose="1 capsule", route="oral", frequency="QD"
+    )
+    alone = ask(opened(other), "Can I crush it?").sentences[0]
+    both = words(ask(opened(whole, other), "Can I crush them?"))
+    assert "whole" in both and alone in both
+
+
 def test_a_plain_question_that_was_only_guessed_to_be_more_calls_nobody() -> None:
     found = {"severity": Severity.NURSE, "category": "dose_change_request"}
     assert ask(opened(), "Can I chew it?", **found, is_guess=True).call is None
